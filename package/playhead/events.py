@@ -1,0 +1,347 @@
+"""
+The event, the cursor and the filter: validated once at the edge, trusted after that.
+
+An event on the wire (RFC 8259 JSON, RFC 3339 times)::
+
+    {"seq": 1042, "id": "01932f6e-…", "type": "job_progress", "timestamp": "2026-11-23T18:00:00.123456Z",
+     "executionId": "…", "batchId": "…", "jobId": "…", "organizationId": null,
+     "data": {"currentStep": "Extracting data", "progressPercentage": 45},
+     "createdAt": "2026-11-23T18:00:00.125001Z", "expiresAt": "2026-12-23T18:00:00.125001Z"}
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import msgspec
+
+from playhead.errors import InvalidCursor, InvalidEvent
+
+MAX_EVENTS = 10_000
+MAX_BODY = 16 * 2**20
+MAX_DATA = 64 * 1024
+MAX_ID = 256
+START_TYPE = "job_started"
+END_TYPES = ("job_completed", "job_failed", "job_cancelled")
+JOB_TYPES = ("job_queued", START_TYPE, "job_progress", "job_log", *END_TYPES)
+KNOWN_TYPES = ("batch_started", "batch_completed", *JOB_TYPES)
+
+_TYPE = re.compile(r"[a-z][a-z0-9_.:-]{0,63}\Z")
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,18}))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))\Z", re.ASCII
+)
+_NAIVE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?\Z", re.ASCII)
+_EPOCH = re.compile(r"[A-Za-z0-9]{1,32}\Z")
+_UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?\Z")
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d|w)\s*\Z")
+_UNIT_S = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2262, 1, 1, tzinfo=UTC)
+
+
+def now() -> datetime:
+    """The current time, UTC, microseconds."""
+    return datetime.now(UTC)
+
+
+def parse_time(value: object, name: str = "time") -> datetime:
+    """
+    An instant in UTC from a zoned datetime or RFC 3339 text; more than six decimals of a second are cut.
+
+    Raises:
+        ValueError: no zone, no time at all, or outside the years 1900–2261.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{name} has no time zone: write {value.isoformat()}Z for UTC, or pass tzinfo")
+        moment = datetime.fromtimestamp(0, UTC) + (value - datetime.fromtimestamp(0, UTC))
+    elif isinstance(value, str):
+        match = _TIME.match(value)
+        if match is None:
+            if _NAIVE.match(value):
+                full = value if "T" in value or " " in value or "t" in value else f"{value}T00:00"
+                raise ValueError(f"{name} {value!r} has no time zone: write {full}Z for UTC, or {full}+02:00")
+            raise ValueError(f"{name} {value!r} is no RFC 3339 time: write it like 2026-11-23T18:00:00.123456Z")
+        day, minute, second, fraction, zulu, sign, hours, minutes = match.groups()
+        zone = "+00:00" if zulu else f"{sign}{hours}:{minutes}"
+        text = f"{day}T{minute}:{second or '00'}.{(fraction or '0')[:6].ljust(6, '0')}{zone}"
+        try:
+            moment = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{name} {value!r} is no time: {error}") from None
+    else:
+        raise ValueError(f"{name} must be RFC 3339 text such as 2026-11-23T18:00:00Z, not {type(value).__name__}")
+    if not _EARLIEST <= moment < _LATEST:
+        raise ValueError(f"{name} {value} is outside the years 1900–2261")
+    return moment
+
+
+def time_text(moment: datetime) -> str:
+    """RFC 3339 with six decimals and ``Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rjust(26, "0") + "Z"
+
+
+def duration_s(text: str) -> float:
+    """Seconds in ``"30d"``, ``"12h"``, ``"90s"``, ``"5min"``, ``"250ms"``, ``"2w"``."""
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: write 30d, 12h, 5min or 90s")
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+_uuid_lock = threading.Lock()
+_uuid_last = 0
+
+
+def uuid7() -> str:
+    """A UUIDv7 (RFC 9562, section 5.7), ascending within this process."""
+    global _uuid_last
+    with _uuid_lock:
+        ticks = max(time.time_ns() * 4096 // 1_000_000, _uuid_last + 1)  # ms and 12 bits of its fraction
+        _uuid_last = ticks
+    tail = int.from_bytes(os.urandom(8), "big") & (2**62 - 1)
+    number = ((ticks >> 12) & (2**48 - 1)) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62 | tail
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Cursor(msgspec.Struct, frozen=True, order=True):
+    """A position in one log; exclusive: reading *after* it. ``str(cursor)`` is ``"<epoch>:<seq>"``."""
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``"<epoch>:<seq>"``; raises InvalidCursor."""
+        epoch, colon, digits = text.partition(":")
+        if not colon or not _EPOCH.match(epoch) or not digits.isascii() or not digits.isdigit() or len(digits) > 18:
+            raise InvalidCursor(text[:80], "write it as it was given, like 'k3f9:1041'")
+        return cls(epoch, int(digits))
+
+
+class Event(msgspec.Struct, frozen=True, rename="camel"):
+    """One fact about a job, as accepted into a log. Times are UTC with microseconds; ``data`` is a JSON object."""
+
+    seq: int
+    id: str
+    type: str
+    timestamp: datetime
+    execution_id: str | None
+    batch_id: str | None
+    job_id: str | None
+    organization_id: str | None
+    data: dict[str, Any]
+    created_at: datetime
+    expires_at: datetime
+
+    def to_json(self) -> bytes:
+        """The wire form."""
+        return _encoder.encode(self)
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Event:
+        """Read the wire form as a server sends it."""
+        return _decoder.decode(text)
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+class NewEvent(msgspec.Struct, frozen=True, rename="camel"):
+    """A validated event that has no place in a log yet."""
+
+    id: str
+    type: str
+    timestamp: datetime
+    execution_id: str | None
+    batch_id: str | None
+    job_id: str | None
+    organization_id: str | None
+    data: dict[str, Any]
+    fresh_id: bool = False  # made here, so it cannot be in any log yet
+
+
+_WIRE = {
+    "id": "id", "type": "type", "timestamp": "timestamp", "executionId": "execution_id", "batchId": "batch_id",
+    "jobId": "job_id", "organizationId": "organization_id", "data": "data", "seq": "", "createdAt": "", "expiresAt": "",
+}  # fmt: skip
+_SNAKE = {snake: wire for wire, snake in _WIRE.items() if snake} | {"created_at": "createdAt", "expires_at": "expiresAt"}
+
+
+def new_event(fields: Mapping[str, Any] | Event | NewEvent, index: int = 0) -> NewEvent:
+    """
+    Validate one event to publish; camelCase or snake_case keys, or an `Event` of another log.
+
+    Args:
+        fields: ``type`` is needed; ``id``, ``timestamp``, ``executionId``, ``batchId``, ``jobId``, ``data`` may be there.
+        index: Its place in the request, for the error.
+
+    Raises:
+        InvalidEvent: naming the field and what to write instead.
+    """
+    if isinstance(fields, NewEvent):
+        return fields
+    if isinstance(fields, Event):
+        return NewEvent(
+            fields.id, fields.type, fields.timestamp, fields.execution_id, fields.batch_id, fields.job_id,
+            fields.organization_id, fields.data,
+        )  # fmt: skip
+    if not isinstance(fields, Mapping):
+        raise InvalidEvent(index, None, f"an event is a JSON object, not {_json_name(fields)}")
+    given: dict[str, Any] = {}
+    for key, value in fields.items():
+        wire = key if key in _WIRE else _SNAKE.get(key)
+        if wire is None:
+            raise InvalidEvent(index, str(key)[:80], "unknown field; put your own fields inside 'data'")
+        given[wire] = value
+    kind = given.get("type")
+    if not isinstance(kind, str) or not _TYPE.match(kind):
+        wanted = "write a string such as 'job_started' (a-z first, then a-z 0-9 _ . : -, at most 64 characters)"
+        raise InvalidEvent(index, "type", f"missing; {wanted}" if kind is None else f"{str(kind)[:80]!r}: {wanted}")
+    moment = given.get("timestamp")
+    if moment is None:
+        timestamp = now()
+    else:
+        try:
+            timestamp = parse_time(moment, "timestamp")
+        except ValueError as error:
+            raise InvalidEvent(index, "timestamp", str(error)) from None
+    data = given.get("data")
+    if data is None:
+        data = {}
+    elif not isinstance(data, Mapping):
+        raise InvalidEvent(index, "data", f"must be a JSON object, not {_json_name(data)}")
+    return NewEvent(
+        *_identity(given.get("id"), index), kind, timestamp,
+        _name(given, "executionId", index), _name(given, "batchId", index), _name(given, "jobId", index),
+        _name(given, "organizationId", index), checked_data(data, index), given.get("id") is None,
+    )  # fmt: skip
+
+
+def _identity(value: object, index: int) -> tuple[str]:
+    if value is None:
+        return (uuid7(),)
+    if isinstance(value, uuid.UUID):
+        return (str(value),)
+    if isinstance(value, str) and _UUID.match(value):
+        return (str(uuid.UUID(value)),)
+    raise InvalidEvent(index, "id", f"{str(value)[:80]!r} is no UUID; leave it out to have one made")
+
+
+def _name(given: Mapping[str, Any], field: str, index: int) -> str | None:
+    value = given.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidEvent(index, field, f"must be a string, not {_json_name(value)}")
+    if not 1 <= len(value) <= MAX_ID:
+        raise InvalidEvent(index, field, f"has {len(value)} characters; it takes 1 to {MAX_ID}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidEvent(index, field, "has half of a surrogate pair, which is no character") from None
+    return value
+
+
+def checked_data(data: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """``data`` as plain JSON values (tuples, dates and the like become what JSON has); raises InvalidEvent."""
+    try:
+        text = _encoder.encode(data)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidEvent(index, "data", f"cannot be written as JSON: {error}") from None
+    if len(text) > MAX_DATA:
+        raise InvalidEvent(index, "data", f"is {len(text):,} bytes of JSON; it takes {MAX_DATA:,}")
+    if b"null" in text and _has_nan(data):
+        raise InvalidEvent(index, "data", "holds NaN or infinity, which JSON has not; send null or a string")
+    decoded: dict[str, Any] = msgspec.json.decode(text)
+    return decoded
+
+
+def _has_nan(value: object) -> bool:
+    if isinstance(value, float):
+        return value != value or value in (float("inf"), float("-inf"))
+    if isinstance(value, Mapping):
+        return any(_has_nan(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(_has_nan(item) for item in value)
+
+
+def _json_name(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """What a reader wants: every name given must match; several values of one name are alternatives."""
+
+    execution_id: tuple[str, ...] = ()
+    batch_id: tuple[str, ...] = ()
+    job_id: tuple[str, ...] = ()
+    type: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    organization_id: str | None = None
+
+    @classmethod
+    def make(
+        cls, *, execution_id: str | Iterable[str] | None = None, batch_id: str | Iterable[str] | None = None,
+        job_id: str | Iterable[str] | None = None, type: str | Iterable[str] | None = None,
+        since: datetime | str | None = None, until: datetime | str | None = None, organization_id: str | None = None,
+    ) -> Filter:  # fmt: skip
+        """Validate a filter: ids and types as one string or several; times with a zone, ``[since, until)``."""
+        kinds = _several("type", type)
+        for kind in kinds:
+            if not _TYPE.match(kind):
+                raise ValueError(f"type {kind[:80]!r} is no event type; write one such as 'job_failed'")
+        start = None if since is None else parse_time(since, "since")
+        end = None if until is None else parse_time(until, "until")
+        return cls(
+            _several("execution_id", execution_id), _several("batch_id", batch_id), _several("job_id", job_id),
+            kinds, start, end, organization_id,
+        )  # fmt: skip
+
+    def matches(self, event: Event) -> bool:
+        """Whether a reader with this filter is sent the event."""
+        return (
+            (not self.execution_id or event.execution_id in self.execution_id)
+            and (not self.batch_id or event.batch_id in self.batch_id)
+            and (not self.job_id or event.job_id in self.job_id)
+            and (not self.type or event.type in self.type)
+            and (self.since is None or event.timestamp >= self.since)
+            and (self.until is None or event.timestamp < self.until)
+            and (self.organization_id is None or event.organization_id == self.organization_id)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The names that are set, as plain JSON values."""
+        shown: dict[str, Any] = {
+            name: list(values) for name in ("execution_id", "batch_id", "job_id", "type") if (values := getattr(self, name))
+        }
+        return shown | {name: time_text(value) for name in ("since", "until") if (value := getattr(self, name))}
+
+
+def _several(name: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    values = (value,) if isinstance(value, str) else tuple(value)
+    for item in values:
+        if not isinstance(item, str) or not 1 <= len(item) <= MAX_ID:
+            raise ValueError(f"{name} takes strings of 1 to {MAX_ID} characters, not {str(item)[:80]!r}")
+    return tuple(sorted(set(values)))
+
+
+def expiry(created: datetime, retention_s: float) -> datetime:
+    """``createdAt`` plus retention, held inside the years that can be written."""
+    return min(created + timedelta(seconds=min(retention_s, 6e9)), _LATEST - timedelta(microseconds=1))

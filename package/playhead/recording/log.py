@@ -1,0 +1,370 @@
+"""`Recording`: the log on disk, opened by one process; append, read, follow, ask, forget."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+
+from playhead import columns as table_columns
+from playhead.errors import CursorGone
+from playhead.events import Cursor, Event, Filter, NewEvent, new_event, now
+from playhead.recording import history
+from playhead.recording.directory import Directory
+from playhead.recording.history import At
+from playhead.recording.ids import SeenIds
+from playhead.recording.segments import Segment, Segments
+from playhead.recording.writer import Appended, Writer
+from playhead.state import STATES, executions_sql
+
+_EVERYTHING = Filter()
+_LAST = 2**62
+
+
+class Recording:
+    """
+    A log on disk. Every method may be called from any thread; a reader never blocks the writer.
+
+    Attributes:
+        path: The directory, ``*.playhead``.
+        epoch: The id of this log.
+        retention_s: After how many seconds an event expires, counted from ``created_at``.
+    """
+
+    def __init__(self, directory: Directory, *, retention_s: float, segment_events: int) -> None:
+        self._directory = directory
+        self.path: Path = directory.path
+        self.epoch: str = directory.epoch
+        self.retention_s = retention_s
+        self._segments = Segments(directory)
+        self._writer = Writer(
+            self._segments, self._seen(), path=str(self.path), epoch=self.epoch, retention_s=retention_s,
+            size=segment_events,
+        )  # fmt: skip
+        self._is_closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        retention_s: float = 30 * 86400.0,
+        url: str | None = None,
+        create: bool = True,
+        segment_events: int = 250_000,
+    ) -> Recording:
+        """
+        Open a recording, or begin one.
+
+        Args:
+            path: Its directory.
+            retention_s: Seconds until an event that is stored from now on expires.
+            url: Where it is served, for the error that a second process gets.
+            create: Begin one where there is none.
+            segment_events: Events a segment, > 0.
+
+        Raises:
+            RecordingInUse: another process has it; names its url.
+            RecordingTooNew: written by a newer playhead.
+            RecordingDamaged: no recording, or not readable.
+        """
+        if segment_events < 1:
+            raise ValueError("segment_events must be at least 1")
+        directory = Directory(path, create=create, url=url)
+        try:
+            return cls(directory, retention_s=retention_s, segment_events=segment_events)
+        except BaseException:
+            directory.close()
+            raise
+
+    # positions
+
+    @property
+    def head(self) -> int:
+        """The newest seq; 0 when nothing was ever stored."""
+        return self._segments.head
+
+    @property
+    def oldest(self) -> int:
+        """The oldest seq held; head + 1 when none is."""
+        return self._segments.oldest
+
+    def cursor(self, seq: int | None = None) -> Cursor:
+        """The cursor of a seq, of the head when none is given."""
+        return Cursor(self.epoch, self.head if seq is None else seq)
+
+    def check(self, cursor: Cursor) -> int:
+        """The seq of a cursor that can be read on from; raises CursorGone."""
+        oldest = self.oldest
+        if cursor.epoch != self.epoch:
+            raise CursorGone(cursor, Cursor(self.epoch, oldest - 1), "epoch")
+        if cursor.seq < oldest - 1:
+            raise CursorGone(cursor, Cursor(self.epoch, oldest - 1), "trimmed")
+        return cursor.seq
+
+    def announce(self, url: str | None) -> None:
+        """Write into the lock where this recording is served."""
+        self._directory.announce(url)
+
+    # writing
+
+    def submit(self, events: Sequence[NewEvent], organization_id: str | None = None) -> Future[Appended]:
+        """
+        Queue validated events; the future is done when they are durable.
+
+        Raises:
+            QueueFull: at once, when too many wait. The future raises RecordingFull when the disk refuses.
+        """
+        return self._writer.submit(events, organization_id)
+
+    def append(
+        self, events: Iterable[Mapping[str, Any] | Event | NewEvent], organization_id: str | None = None
+    ) -> tuple[int | None, int | None]:
+        """
+        Store events, all or none, and return the (first, last) seq once they are durable; (None, None) when all were there.
+
+        Raises:
+            InvalidEvent: one breaks a rule; nothing was stored.
+        """
+        made = [new_event(fields, index) for index, fields in enumerate(events)]
+        done = self.submit(made, organization_id).result()
+        return done.first_seq, done.last_seq
+
+    def subscribe(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:
+        """Call back, in the writer thread, with each group of events once it is durable; returns the way out."""
+        return self._writer.subscribe(callback)
+
+    def delete_older(self, than: datetime, organization_id: str | None = None) -> int:
+        """Really delete the events with a timestamp before ``than``; how many there were."""
+        whose = " AND organization_id = ?" if organization_id is not None else ""
+        values = [history.naive(than), *([organization_id] if organization_id is not None else [])]
+        return self._writer.run(lambda: self._delete("timestamp < ?" + whose, values))
+
+    def sweep(self) -> int:
+        """Really delete the events that have expired; how many there were."""
+        return self._writer.run(lambda: self._delete("expires_at <= ?", [history.naive(now())]))
+
+    # reading
+
+    def read(
+        self, after: int = 0, *, upto: int | None = None, where: Filter = _EVERYTHING, at: At = None,
+        limit: int | None = 100, offset: int = 0, descending: bool = False,
+    ) -> list[Event]:  # fmt: skip
+        """
+        Events in log order.
+
+        Args:
+            after: Exclusive: seq above it; with ``descending`` seq below it, 0 for the head.
+            upto: Inclusive bound of seq when ascending.
+            where: The filter; it applies before limits.
+            at: As it was known (a cursor) or as it happened (a time).
+            limit: At most so many; None for all.
+        """
+        first, last = (after + 1, _LAST) if not descending else (0, after - 1 if after else _LAST)
+        if upto is not None:
+            last = min(last, upto)
+        table = self._table(where, first, min(last, self.head), at, limit, offset, descending, is_frame=False)
+        return table_columns.from_arrow(table)
+
+    def count(self, where: Filter = _EVERYTHING, at: At = None, after: int = 0) -> int:
+        """How many events match."""
+        clause, values = history.condition(where, after + 1, self.head, at)
+        with self._segments.held(after + 1) as segments:
+            if not segments:
+                return 0
+            sql, times = history.union(segments, "count(*) AS n", clause)
+            rows = self._segments.db.cursor().execute(f"SELECT sum(n)::BIGINT FROM ({sql})", values * times).fetchall()
+        return int(rows[0][0] or 0)
+
+    def arrow(
+        self, where: Filter = _EVERYTHING, *, at: At = None, after: int = 0, upto: int | None = None,
+        limit: int | None = None, offset: int = 0, descending: bool = False,
+    ) -> pa.RecordBatchReader:  # fmt: skip
+        """The columns of an events frame as a stream of Arrow batches, in log order, in flat memory."""
+        last = self.head if upto is None else min(upto, self.head)
+        if limit is not None or offset or descending:
+            first, last = (after + 1, last) if not descending else (0, after - 1 if after else last)
+            table = self._table(where, first, last, at, limit, offset, descending, is_frame=True)
+            return table.to_reader(max_chunksize=65_536)
+        return pa.RecordBatchReader.from_batches(history.FRAME_SCHEMA, self._batches_of(where, after + 1, last, at))
+
+    def executions(
+        self, where: Filter = _EVERYTHING, *, states: Sequence[str] = (), at: At = None,
+        attempts: Literal["all", "last"] = "all", limit: int | None = None, offset: int = 0,
+    ) -> pa.Table:  # fmt: skip
+        """
+        One row an attempt, in order of ``first_seq``, with the columns of an executions frame.
+
+        Args:
+            where: ``execution_id`` and ``job_id`` name the pair, ``batch_id`` the execution's batch; ``type``, ``since`` and
+                ``until`` keep executions that have such an event.
+            states: Keep these states.
+            at: As it was known (a cursor) or as it happened (a time).
+            attempts: Every attempt, or the newest of each pair.
+        """
+        for state in states:
+            if state not in STATES:
+                raise ValueError(f"state {state!r} is none of {', '.join(STATES)}")
+        parts, values = history.position_condition(1, self.head, at, where.organization_id)
+        more, given = history.ids_condition(where, "execution_id", "job_id")
+        clause = " AND ".join(parts + more)
+        with self._segments.held() as segments:
+            found = segments or self._segments.all()
+            events, times = history.union(found, "*", clause)
+            params: list[Any] = (values + given) * times
+            if where.batch_id:
+                in_batch, batch_values = history.ids_condition(where, "batch_id")
+                pairs, again = history.union(found, "coalesce(execution_id, '') AS e, job_id AS j", in_batch[0])
+                events = f"SELECT * FROM ({events}) WHERE (coalesce(execution_id, ''), job_id) IN (SELECT (e, j) FROM ({pairs}))"
+                params += batch_values * again
+            kinds, kind_values = history.ids_condition(where, "type")
+            window, window_values = history.time_condition(where)
+            sql = executions_sql(events, " AND ".join(kinds + window) or "true")
+            params += kind_values + window_values
+            outer, outer_values = history.ids_condition(where, "batch_id")
+            if attempts == "last":
+                sql = (
+                    "SELECT * FROM (" + sql + ") QUALIFY attempt = max(attempt) OVER (PARTITION BY execution_id, job_id)"
+                )
+            if states:
+                outer.append(f"state IN ({', '.join('?' * len(states))})")
+                outer_values += states
+            sql = f"SELECT * FROM ({sql}) WHERE {' AND '.join(outer) or 'true'} ORDER BY first_seq"
+            sql += _page(limit, offset)
+            table = self._segments.db.cursor().sql(sql, params=params + outer_values).to_arrow_table()
+        return history.zoned(table)
+
+    def batches(self, where: Filter = _EVERYTHING, *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
+        """
+        ``{"batchId", "counts": {state: n}, "executions", "first", "last"}`` for each batch, newest first.
+
+        ``counts`` is of newest attempts; ``first`` and ``last`` are the times of its first and last event in the log.
+        """
+        clause, values = history.condition(where, 1, self.head, None)
+        with self._segments.held() as segments:
+            if not segments:
+                return []
+            sql, times = history.union(segments, "batch_id, seq, timestamp", f"{clause} AND batch_id IS NOT NULL")
+            rows = self._segments.db.cursor().execute(
+                f"SELECT batch_id, arg_min(timestamp, seq), arg_max(timestamp, seq) FROM ({sql}) "
+                f"GROUP BY batch_id ORDER BY min(seq) DESC{_page(limit, offset)}",
+                values * times,
+            ).fetchall()  # fmt: skip
+        if not rows:
+            return []
+        wanted = Filter(batch_id=tuple(row[0] for row in rows), organization_id=where.organization_id)
+        counts: dict[str, dict[str, int]] = {row[0]: dict.fromkeys(STATES, 0) for row in rows}
+        newest = self.executions(wanted, attempts="last")
+        for batch, state in zip(newest["batch_id"].to_pylist(), newest["state"].to_pylist(), strict=True):
+            counts[batch][state] += 1
+        return [
+            {
+                "batchId": batch,
+                "counts": counts[batch],
+                "executions": sum(counts[batch].values()),
+                "first": table_columns.utc(first),
+                "last": table_columns.utc(last),
+            }
+            for batch, first, last in rows
+        ]
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of this moment: events, seqs, segments, bytes on disk, waiting, commits."""
+        files = [file.stat().st_size for file in self._directory.segments.iterdir()]
+        return {
+            "epoch": self.epoch,
+            "head": self.head,
+            "oldest": self.oldest,
+            "events": self._segments.rows(),
+            "segments": self._segments.count,
+            "bytes": sum(files),
+            "waiting": self._writer.waiting,
+            "commits": self._writer.commits,
+        }
+
+    # end
+
+    def close(self) -> None:
+        """Store what waits, close the files, release the lock; again is harmless."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._writer.close()
+        self._segments.close()
+        self._directory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Recording {str(self.path)!r} {self.cursor()}>"
+
+    # inside
+
+    def _table(
+        self, where: Filter, first: int, last: int, at: At, limit: int | None, offset: int, descending: bool, *,
+        is_frame: bool,
+    ) -> pa.Table:  # fmt: skip
+        clause, values = history.condition(where, first, last, at)
+        with self._segments.held(first, last) as held:
+            segments = held or self._segments.all()[-1:]
+            sql, times = history.union(segments, history.columns(is_frame=is_frame), clause)
+            sql = f"SELECT * FROM ({sql}) ORDER BY seq {'DESC' if descending else ''}{_page(limit, offset)}"
+            table = self._segments.db.cursor().sql(sql, params=values * times).to_arrow_table()
+        return history.zoned(table)
+
+    def _batches_of(self, where: Filter, first: int, last: int, at: At) -> Iterator[pa.RecordBatch]:
+        """Segment by segment: a scan keeps the order of insertion, so nothing is sorted and nothing is held."""
+        clause, values = history.condition(where, first, last, at)
+        columns = history.columns(is_frame=True)
+        with self._segments.held(first, last) as segments:
+            for segment in segments:
+                query = f"SELECT {columns} FROM {segment.table} WHERE {clause}"
+                cursor = self._segments.db.cursor()
+                for batch in cursor.sql(query, params=values).to_arrow_reader(65_536):
+                    yield history.zoned(batch)
+
+    def _seen(self) -> SeenIds:
+        seen = SeenIds()
+        for segment in self._segments.all():
+            if segment.rows:
+                halves = self._segments.db.cursor().execute(
+                    "SELECT (n >> 64)::UBIGINT AS high, (n & 18446744073709551615::UHUGEINT)::UBIGINT AS low FROM "
+                    f"(SELECT ('0x' || replace(id::VARCHAR, '-', ''))::UHUGEINT AS n FROM {segment.table})"
+                ).fetchnumpy()  # fmt: skip
+                seen.load_halves(np.asarray(halves["high"], np.uint64), np.asarray(halves["low"], np.uint64))
+        return seen
+
+    def _delete(self, clause: str, values: list[Any]) -> int:
+        """In the writer thread. A segment that is left empty is dropped, which gives its space back."""
+        found = [(segment, self._matching(segment, clause, values)) for segment in self._segments.all()]
+        if found[-1][1]:  # the newest seq must outlive its event: it is the name of the next segment
+            self._segments.rotate()
+        for segment, matching in found:
+            if not matching:
+                continue
+            if matching < segment.rows:
+                cursor = self._segments.db.cursor()
+                cursor.execute(f"DELETE FROM {segment.table} WHERE {clause}", values)
+                self._segments.measure(segment)
+            else:
+                self._segments.drop(segment)
+        return sum(matching for _, matching in found)
+
+    def _matching(self, segment: Segment, clause: str, values: list[Any]) -> int:
+        rows = self._segments.db.cursor().execute(f"SELECT count(*) FROM {segment.table} WHERE {clause}", values).fetchall()
+        return int(rows[0][0])
+
+
+def _page(limit: int | None, offset: int) -> str:
+    return (f" LIMIT {int(limit)}" if limit is not None else "") + (f" OFFSET {int(offset)}" if offset else "")

@@ -1,0 +1,193 @@
+"""
+What events make of an execution: the one definition, incremental and as SQL, side by side.
+
+The rules, for the events of one (executionId, jobId) pair in log order, `JOB_TYPES` with a ``jobId`` only:
+
+- a ``job_started`` after an end opens the next attempt; everything else belongs to the attempt that is open or ended;
+- the first ``job_started``, ``job_progress`` before the end makes it *running*; only a start that comes first gives
+  it ``started``; what comes before is *queued*;
+- the first end of an attempt ends it; later events are counted and change nothing else;
+- a start while running, a ``job_queued`` that is not the first word about the attempt: counted, nothing else;
+- ``progress``, ``step``, ``url``, names and goal are the last ones told by an event that counts for more than that.
+
+`Executions` applies them event by event; `executions_sql` says the same to DuckDB. One property test holds the two
+together (tests/test_state.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from playhead.columns import known_fields
+from playhead.events import END_TYPES, JOB_TYPES, START_TYPE, Event
+
+State = Literal["queued", "running", "completed", "failed", "cancelled"]
+STATES: tuple[State, ...] = ("queued", "running", "completed", "failed", "cancelled")
+_ENDS: dict[str, State] = {"job_completed": "completed", "job_failed": "failed", "job_cancelled": "cancelled"}
+
+
+class Execution(msgspec.Struct, rename="camel"):
+    """One attempt of a job. Times are UTC; ``duration_ms`` is ended - started; ``progress`` 0–100 as last told."""
+
+    execution_id: str | None
+    job_id: str
+    batch_id: str | None
+    attempt: int
+    state: State = "queued"
+    queued: datetime | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    duration_ms: float | None = None
+    progress: float | None = None
+    step: str | None = None
+    url: str | None = None
+    site_name: str | None = None
+    site_url: str | None = None
+    goal: str | None = None
+    error: str | None = None
+    events: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
+
+
+class Executions:
+    """The executions that a sequence of events makes, kept up to date event by event."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._attempts: dict[tuple[str | None, str], list[Execution]] = {}
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: Event) -> Execution | None:
+        """The execution that the event belongs to, updated in place; None when it makes none. Log order is the caller's."""
+        if event.job_id is None or event.type not in JOB_TYPES:
+            return None
+        attempts = self._attempts.setdefault((event.execution_id, event.job_id), [])
+        if not attempts or (event.type == START_TYPE and attempts[-1].state in _ENDS.values()):
+            attempts.append(
+                Execution(event.execution_id, event.job_id, event.batch_id, len(attempts) + 1, first_seq=event.seq)
+            )
+        row = attempts[-1]
+        row.events += 1
+        row.last_seq = event.seq
+        if _advance(row, event):
+            _tell(row, event)
+        return row
+
+    def rows(self) -> list[Execution]:
+        """Every attempt, in order of ``first_seq``."""
+        return sorted((row for rows in self._attempts.values() for row in rows), key=lambda row: row.first_seq)
+
+    def newest(self) -> list[Execution]:
+        """The newest attempt of each pair, in order of ``first_seq``."""
+        return sorted((rows[-1] for rows in self._attempts.values()), key=lambda row: row.first_seq)
+
+
+def _advance(row: Execution, event: Event) -> bool:
+    """Move the row's state on; False when the event changes nothing."""
+    kind = event.type
+    if row.ended is not None:
+        return False
+    if kind in _ENDS:
+        row.state, row.ended = _ENDS[kind], event.timestamp
+        if row.started is not None:
+            row.duration_ms = (event.timestamp - row.started).total_seconds() * 1000
+        error = event.data.get("error")
+        if kind != "job_completed" and isinstance(error, str):
+            row.error = error
+    elif kind == START_TYPE:
+        if row.state == "running":
+            return False
+        row.state, row.started = "running", event.timestamp
+    elif kind == "job_progress":
+        row.state = "running"
+    elif kind == "job_queued":
+        if row.state == "running" or row.queued is not None:
+            return False
+        row.queued = event.timestamp
+    return True
+
+
+def _tell(row: Execution, event: Event) -> None:
+    if not event.data:
+        return
+    site_url, site_name, goal, step, url, progress = known_fields(event.data)
+    if progress is not None:
+        row.progress = progress
+    if step is not None:
+        row.step = step
+    if url is not None:
+        row.url = url
+    if site_name is not None:
+        row.site_name = site_name
+    if site_url is not None:
+        row.site_url = site_url
+    if goal is not None:
+        row.goal = goal
+
+
+def _quoted(types: Iterable[str]) -> str:
+    return ", ".join(f"'{kind}'" for kind in types)
+
+
+def executions_sql(events: str, wanted: str = "true") -> str:
+    """
+    A query with the columns of an executions frame, one row an attempt.
+
+    Args:
+        events: SQL of a relation with the columns of the recording's events table, already cut to what is asked.
+        wanted: SQL condition on ``type`` and ``timestamp``; executions without one event that meets it are left out.
+    """
+    ends = _quoted(END_TYPES)
+    last = "arg_max({0}, seq) FILTER (WHERE counts AND {0} IS NOT NULL)"
+    return f"""
+    WITH job_events AS (
+        SELECT seq, type, timestamp, execution_id, job_id, batch_id, current_step, current_url, progress_percentage,
+               site_name, site_url, goal,
+               CASE WHEN type IN ('job_failed', 'job_cancelled') AND json_type(data, '$.error') = 'VARCHAR'
+                    THEN json_extract_string(data, '$.error') END AS error,
+               type IN ({ends}) AS is_end, type = '{START_TYPE}' AS is_start
+        FROM ({events}) WHERE job_id IS NOT NULL AND type IN ({_quoted(JOB_TYPES)})
+    ), opened AS (
+        SELECT *, is_start AND coalesce(last_value(CASE WHEN is_end THEN true WHEN is_start THEN false END IGNORE NULLS)
+                  OVER (PARTITION BY execution_id, job_id ORDER BY seq
+                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), false) AS opens
+        FROM job_events
+    ), numbered AS (
+        SELECT *, (1 + sum(opens::INT) OVER (PARTITION BY execution_id, job_id ORDER BY seq
+                  ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))::INT AS attempt FROM opened
+    ), bounds AS (
+        SELECT *, min(CASE WHEN is_end THEN seq END) OVER pair AS end_seq,
+                  min(CASE WHEN is_start OR type = 'job_progress' THEN seq END) OVER pair AS run_seq,
+                  min(CASE WHEN type = 'job_queued' THEN seq END) OVER pair AS queue_seq
+        FROM numbered WINDOW pair AS (PARTITION BY execution_id, job_id, attempt)
+    ), weighed AS (
+        SELECT *, seq <= coalesce(end_seq, seq)
+                  AND (NOT is_start OR seq = run_seq)
+                  AND (type <> 'job_queued' OR (seq = queue_seq AND seq < coalesce(run_seq, seq + 1))) AS counts
+        FROM bounds
+    ), summed AS (
+        SELECT execution_id, job_id, arg_min([batch_id], seq)[1] AS batch_id, attempt,
+               arg_min(type, seq) FILTER (WHERE seq = end_seq) AS end_type,
+               bool_or(seq = run_seq AND counts) AS ran,
+               min(timestamp) FILTER (WHERE counts AND type = 'job_queued') AS queued,
+               min(timestamp) FILTER (WHERE counts AND is_start) AS started,
+               min(timestamp) FILTER (WHERE seq = end_seq) AS ended,
+               {last.format("progress_percentage")} AS progress, {last.format("current_step")} AS step,
+               {last.format("current_url")} AS url, {last.format("site_name")} AS site_name,
+               {last.format("site_url")} AS site_url, {last.format("goal")} AS goal,
+               min(error) FILTER (WHERE seq = end_seq) AS error,
+               bool_or({wanted}) AS is_wanted, count(*) AS events, min(seq) AS first_seq, max(seq) AS last_seq
+        FROM weighed GROUP BY execution_id, job_id, attempt
+    )
+    SELECT execution_id, job_id, batch_id, attempt,
+           CASE end_type WHEN 'job_completed' THEN 'completed' WHEN 'job_failed' THEN 'failed'
+                WHEN 'job_cancelled' THEN 'cancelled' ELSE if(ran, 'running', 'queued') END AS state,
+           queued, started, ended, (epoch_us(ended) - epoch_us(started))::BIGINT AS duration,
+           progress, step, url, site_name, site_url, goal, error, events, first_seq, last_seq
+    FROM summed WHERE is_wanted
+    """

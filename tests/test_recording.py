@@ -1,0 +1,215 @@
+"""The log on disk: durable, dense, idempotent, and honest about what it no longer holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playhead.errors import CursorGone, InvalidEvent, RecordingDamaged, RecordingInUse, RecordingTooNew
+from playhead.events import Cursor, Filter, uuid7
+from playhead.recording import Recording
+
+
+def some(count: int, **fields: object) -> list[dict[str, object]]:
+    return [{"type": "job_progress", "jobId": "j", "data": {"n": n}, **fields} for n in range(count)]
+
+
+def test_numbers_are_dense_across_segments_and_openings(tmp_path: Path) -> None:
+    """Every event gets the next seq, over rotations and after closing."""
+    with Recording.open(tmp_path / "a.playhead", segment_events=10) as recording:
+        for _ in range(5):
+            recording.append(some(7))
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        assert recording.append(some(1)) == (36, 36)
+        assert [event.seq for event in recording.read(limit=None)] == list(range(1, 37))
+        assert recording.stats()["segments"] == 3
+
+
+def test_data_comes_back_as_it_was_published(tmp_path: Path) -> None:
+    """Typed columns lose nothing: wrong types, wholes written as floats and unknown fields come back."""
+    data = [
+        {"progressPercentage": 45.0, "currentStep": "x", "more": {"deep": [1, None, "é\u0000"]}},
+        {"progressPercentage": 45},
+        {"progressPercentage": 145, "siteUrl": 7, "goal": None},
+        {"progressPercentage": True},
+        {},
+    ]
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        recording.append([{"type": "job_progress", "data": one} for one in data])
+        assert [event.data for event in recording.read()] == data
+        column = recording.arrow().read_all()["progress_percentage"].to_pylist()
+        assert column == [45.0, 45.0, None, None, None]
+
+
+def test_an_id_is_stored_once_for_each_organisation(tmp_path: Path) -> None:
+    """The same id again is accepted and not stored, in one request, later, and after opening again."""
+    identity = uuid7()
+    one = {"type": "job_log", "id": identity}
+    with Recording.open(tmp_path / "a.playhead", segment_events=3) as recording:
+        assert recording.append([one, one]) == (1, 1)
+        assert recording.append([one], "other") == (2, 2)
+        recording.append(some(9))
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        assert recording.append([one]) == (None, None)
+        assert recording.head == 11
+
+
+def test_a_bad_event_stores_nothing_of_its_request(tmp_path: Path) -> None:
+    """All or nothing, and the error names the event and the field."""
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        with pytest.raises(InvalidEvent, match="event 1, field 'timestamp': .* has no time zone: write") as caught:
+            recording.append([{"type": "a"}, {"type": "a", "timestamp": "2026-01-01T00:00:00"}])
+        assert (caught.value.index, caught.value.field) == (1, "timestamp")
+        assert recording.head == 0
+
+
+def test_filters_apply_before_limits_and_combine(tmp_path: Path) -> None:
+    """History by each filter and their combination equals a list filtered in memory."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    events = [
+        {
+            "type": ("job_started", "job_progress", "job_failed")[n % 3], "executionId": f"e{n % 4}", "batchId": f"b{n % 2}",
+            "jobId": f"j{n % 5}", "timestamp": start + timedelta(seconds=(n * 7) % 60),
+        }
+        for n in range(100)
+    ]  # fmt: skip
+    with Recording.open(tmp_path / "a.playhead", segment_events=30) as recording:
+        for n in range(0, 100, 20):
+            recording.append(events[n : n + 20])
+        everything = recording.read(limit=None)
+        wanted = Filter.make(
+            batch_id="b1", type=["job_failed", "job_started"], since=start + timedelta(seconds=5), until="2026-01-01T00:00:50Z"
+        )
+        expected = [event for event in everything if wanted.matches(event)]
+        assert recording.read(where=wanted, limit=None) == expected
+        assert recording.read(where=wanted, limit=3, offset=2) == expected[2:5]
+        assert recording.read(where=wanted, limit=3, descending=True) == expected[::-1][:3]
+        assert recording.count(wanted) == len(expected)
+        assert recording.arrow(wanted).read_all()["seq"].to_pylist() == [event.seq for event in expected]
+        assert recording.read(where=wanted, at=Cursor(recording.epoch, 50), limit=None) == [e for e in expected if e.seq <= 50]
+
+
+def test_deleting_gives_space_back_and_old_cursors_are_noticed(tmp_path: Path) -> None:
+    """Deleted is really deleted; seq goes on; a cursor before the trimmed start is gone, the head's is not."""
+    with Recording.open(tmp_path / "a.playhead", segment_events=10) as recording:
+        recording.append(some(30, timestamp="2020-01-01T00:00:00Z"))
+        recording.append(some(5))
+        assert recording.delete_older(datetime(2021, 1, 1, tzinfo=UTC)) == 30
+        assert (recording.oldest, recording.head) == (31, 35)
+        with pytest.raises(CursorGone, match="older than what is kept"):
+            recording.check(Cursor(recording.epoch, 3))
+        with pytest.raises(CursorGone, match="another log"):
+            recording.check(Cursor("zzz", 33))
+        assert recording.delete_older(datetime(2999 - 800, 1, 1, tzinfo=UTC)) == 5
+        assert recording.check(recording.cursor()) == 35
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        assert recording.append(some(1)) == (36, 36)
+        assert len(list((tmp_path / "a.playhead" / "segments").glob("*.duckdb"))) == 1
+
+
+def test_what_expired_is_swept(tmp_path: Path) -> None:
+    """Retention deletes by the time of storing, so an old history imported today stays."""
+    with Recording.open(tmp_path / "a.playhead", retention_s=0.0) as recording:
+        recording.append(some(3))
+        assert recording.sweep() == 3
+        assert recording.count() == 0
+    with Recording.open(tmp_path / "b.playhead") as recording:
+        recording.append(some(3, timestamp="1970-01-01T00:00:02Z"))
+        assert recording.sweep() == 0
+
+
+def test_a_second_process_is_told_who_has_it(tmp_path: Path) -> None:
+    """RecordingInUse names the server that has the recording."""
+    with Recording.open(tmp_path / "a.playhead", url="http://127.0.0.1:8765") as recording:
+        code = f"from playhead.recording import Recording; Recording.open({str(recording.path)!r})"
+        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "playhead.connect('http://127.0.0.1:8765')" in answer.stderr
+        with pytest.raises(RecordingInUse):
+            Recording.open(recording.path)
+
+
+def test_a_newer_format_and_a_foreign_folder_are_refused(tmp_path: Path) -> None:
+    """Neither is touched, and the message says what to do."""
+    Recording.open(tmp_path / "a.playhead").close()
+    about = tmp_path / "a.playhead" / "recording.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"format": 99}))
+    with pytest.raises(RecordingTooNew, match="upgrade it"):
+        Recording.open(tmp_path / "a.playhead")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.txt").write_text("mine")
+    with pytest.raises(RecordingDamaged, match="other files"):
+        Recording.open(tmp_path / "b")
+    with pytest.raises(RecordingDamaged, match="check the path"):
+        Recording.open(tmp_path / "c.playhead", create=False)
+
+
+def test_a_full_disk_refuses_and_stores_nothing(tmp_path: Path) -> None:
+    """When the disk takes no more, the append raises RecordingFull; all that was acknowledged is still there."""
+    code = f"""
+import resource, signal
+from playhead.recording import Recording
+from playhead.errors import RecordingFull
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+recording = Recording.open({str(tmp_path / "a.playhead")!r})
+acknowledged = 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, -1))
+try:
+    while True:
+        acknowledged = recording.append([{{"type": "a", "data": {{"x": "y" * 100 + str(n)}}}} for n in range(1000)])[1]
+except RecordingFull as error:
+    print(acknowledged, str(error).count("free some space"), flush=True)
+import os; os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    acknowledged, said = map(int, done.stdout.split())
+    assert said == 1, done.stderr
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        assert recording.head >= acknowledged > 0
+        assert [event.seq for event in recording.read(limit=None)] == list(range(1, recording.head + 1))
+
+
+def test_threads_append_and_read_together(tmp_path: Path) -> None:
+    """Many writers and readers at once: every request's events are contiguous, subscribers see the log in order."""
+    heard: list[int] = []
+    with Recording.open(tmp_path / "a.playhead", segment_events=200) as recording:
+        recording.subscribe(lambda events: heard.extend(event.seq for event in events))
+
+        def work() -> None:
+            for _ in range(20):
+                first, last = recording.append(some(5))
+                assert first is not None and last == first + 4
+                assert recording.read(first - 1, upto=last)[-1].seq == last
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert recording.head == 800
+        assert heard == list(range(1, 801))
+
+
+def test_killed_at_random_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    """kill -9 while appending, five times over rotations: what was acknowledged is there, and seq has no hole."""
+    code = f"""
+from playhead.recording import Recording
+recording = Recording.open({str(tmp_path / "a.playhead")!r}, segment_events=500)
+while True:
+    print(recording.append([{{"type": "a"}}] * 50)[1], flush=True)
+"""
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        acknowledged = [int(process.stdout.readline()) for _ in range(30)][-1]
+        process.kill()
+        rest = process.stdout.read().split()
+        process.wait()
+        acknowledged = max([acknowledged, *[int(word) for word in rest if int(word) > acknowledged]])
+        with Recording.open(tmp_path / "a.playhead") as recording:
+            assert recording.head >= acknowledged
+            assert recording.arrow().read_all()["seq"].to_pylist() == list(range(1, recording.head + 1))
