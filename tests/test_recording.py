@@ -62,7 +62,7 @@ def test_an_id_is_stored_once_for_each_organisation(tmp_path: Path) -> None:
 def test_a_bad_event_stores_nothing_of_its_request(tmp_path: Path) -> None:
     """All or nothing, and the error names the event and the field."""
     with Recording.open(tmp_path / "a.playhead") as recording:
-        with pytest.raises(InvalidEvent, match="event 1, field 'timestamp': .* has no time zone: write") as caught:
+        with pytest.raises(InvalidEvent, match=r"event 1, field 'timestamp': .* has no time zone: write") as caught:
             recording.append([{"type": "a"}, {"type": "a", "timestamp": "2026-01-01T00:00:00"}])
         assert (caught.value.index, caught.value.field) == (1, "timestamp")
         assert recording.head == 0
@@ -73,8 +73,8 @@ def test_filters_apply_before_limits_and_combine(tmp_path: Path) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     events = [
         {
-            "type": ("job_started", "job_progress", "job_failed")[n % 3], "executionId": f"e{n % 4}", "batchId": f"b{n % 2}",
-            "jobId": f"j{n % 5}", "timestamp": start + timedelta(seconds=(n * 7) % 60),
+            "type": ("job_started", "job_progress", "job_failed")[n % 3],
+            "executionId": f"e{n % 4}", "batchId": f"b{n % 2}", "jobId": f"j{n % 5}", "timestamp": start + timedelta(seconds=(n * 7) % 60),
         }
         for n in range(100)
     ]  # fmt: skip
@@ -82,16 +82,17 @@ def test_filters_apply_before_limits_and_combine(tmp_path: Path) -> None:
         for n in range(0, 100, 20):
             recording.append(events[n : n + 20])
         everything = recording.read(limit=None)
-        wanted = Filter.make(
-            batch_id="b1", type=["job_failed", "job_started"], since=start + timedelta(seconds=5), until="2026-01-01T00:00:50Z"
-        )
+        kinds = ["job_failed", "job_started"]
+        since = start + timedelta(seconds=5)
+        wanted = Filter.make(batch_id="b1", type=kinds, since=since, until="2026-01-01T00:00:50Z")
         expected = [event for event in everything if wanted.matches(event)]
         assert recording.read(where=wanted, limit=None) == expected
         assert recording.read(where=wanted, limit=3, offset=2) == expected[2:5]
         assert recording.read(where=wanted, limit=3, descending=True) == expected[::-1][:3]
         assert recording.count(wanted) == len(expected)
         assert recording.arrow(wanted).read_all()["seq"].to_pylist() == [event.seq for event in expected]
-        assert recording.read(where=wanted, at=Cursor(recording.epoch, 50), limit=None) == [e for e in expected if e.seq <= 50]
+        early = [event for event in expected if event.seq <= 50]
+        assert recording.read(where=wanted, at=Cursor(recording.epoch, 50), limit=None) == early
 
 
 def test_deleting_gives_space_back_and_old_cursors_are_noticed(tmp_path: Path) -> None:

@@ -48,11 +48,16 @@ def rows_of_sql(recording: Recording, **asked: Any) -> list[dict[str, Any]]:
     return rows
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.lists(_EVENT, min_size=1, max_size=25), min_size=1, max_size=2), st.integers(0, 30), st.integers(0, 50))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.lists(_EVENT, min_size=1, max_size=25), min_size=1, max_size=2), st.integers(0, 30), st.integers(0, 50)
+)
 def test_incremental_and_sql_agree(groups: list[list[dict[str, Any]]], seq: int, second: int) -> None:
     """For random events in random order: every attempt, at the head, at a cursor and at a time."""
-    with tempfile.TemporaryDirectory() as folder, Recording.open(Path(folder) / "a.playhead", segment_events=20) as recording:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Recording.open(Path(folder) / "a.playhead", segment_events=20) as recording,
+    ):
         for group in groups:
             recording.append(group)
         events = recording.read(limit=None)

@@ -31,9 +31,9 @@ _TEXTS = ("siteUrl", "siteName", "goal", "currentStep", "currentUrl")
 # of an events table on disk, in its order: name -> SQL type
 TABLE: dict[str, str] = {
     "seq": "BIGINT", "id": "UUID", "type": "VARCHAR", "timestamp": "TIMESTAMP", "execution_id": "VARCHAR",
-    "batch_id": "VARCHAR", "job_id": "VARCHAR", "organization_id": "VARCHAR", "site_url": "VARCHAR", "site_name": "VARCHAR",
-    "goal": "VARCHAR", "current_step": "VARCHAR", "current_url": "VARCHAR", "progress_percentage": "DOUBLE",
-    "data": "VARCHAR", "created_at": "TIMESTAMP", "expires_at": "TIMESTAMP",
+    "batch_id": "VARCHAR", "job_id": "VARCHAR", "organization_id": "VARCHAR", "site_url": "VARCHAR",
+    "site_name": "VARCHAR", "goal": "VARCHAR", "current_step": "VARCHAR", "current_url": "VARCHAR",
+    "progress_percentage": "DOUBLE", "data": "VARCHAR", "created_at": "TIMESTAMP", "expires_at": "TIMESTAMP",
 }  # fmt: skip
 FRAME = tuple(name for name in TABLE if name != "expires_at")
 _encode = msgspec.json.Encoder().encode
@@ -80,7 +80,7 @@ def utc(moment: datetime) -> datetime:
 
 
 def to_arrow(events: Iterable[Event]) -> pa.Table:
-    """Events as a table for the log: the columns of `TABLE`, ``id`` as text, times as timestamp[us] in UTC without zone."""
+    """Events as a table for the log: the columns of `TABLE`, ``id`` as text, times as timestamp[us] in UTC."""
     import pyarrow as pa
 
     rows = list(events)

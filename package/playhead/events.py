@@ -56,7 +56,7 @@ def parse_time(value: object, name: str = "time") -> datetime:
     An instant in UTC from a zoned datetime or RFC 3339 text; more than six decimals of a second are cut.
 
     Raises:
-        ValueError: no zone, no time at all, or outside the years 1900–2261.
+        ValueError: no zone, no time at all, or outside the years 1900-2261.
     """
     if isinstance(value, datetime):
         if value.tzinfo is None:
@@ -79,7 +79,7 @@ def parse_time(value: object, name: str = "time") -> datetime:
     else:
         raise ValueError(f"{name} must be RFC 3339 text such as 2026-11-23T18:00:00Z, not {type(value).__name__}")
     if not _EARLIEST <= moment < _LATEST:
-        raise ValueError(f"{name} {value} is outside the years 1900–2261")
+        raise ValueError(f"{name} {value} is outside the years 1900-2261")
     return moment
 
 
@@ -177,7 +177,8 @@ _WIRE = {
     "id": "id", "type": "type", "timestamp": "timestamp", "executionId": "execution_id", "batchId": "batch_id",
     "jobId": "job_id", "organizationId": "organization_id", "data": "data", "seq": "", "createdAt": "", "expiresAt": "",
 }  # fmt: skip
-_SNAKE = {snake: wire for wire, snake in _WIRE.items() if snake} | {"created_at": "createdAt", "expires_at": "expiresAt"}
+_SNAKE = {snake: wire for wire, snake in _WIRE.items() if snake}
+_SNAKE |= {"created_at": "createdAt", "expires_at": "expiresAt"}
 
 
 def new_event(fields: Mapping[str, Any] | Event | NewEvent, index: int = 0) -> NewEvent:
@@ -185,7 +186,7 @@ def new_event(fields: Mapping[str, Any] | Event | NewEvent, index: int = 0) -> N
     Validate one event to publish; camelCase or snake_case keys, or an `Event` of another log.
 
     Args:
-        fields: ``type`` is needed; ``id``, ``timestamp``, ``executionId``, ``batchId``, ``jobId``, ``data`` may be there.
+        fields: ``type`` is needed; ``id``, ``timestamp``, ``executionId``, ``batchId``, ``jobId``, ``data`` may be.
         index: Its place in the request, for the error.
 
     Raises:
@@ -326,9 +327,8 @@ class Filter(msgspec.Struct, frozen=True):
 
     def describe(self) -> dict[str, Any]:
         """The names that are set, as plain JSON values."""
-        shown: dict[str, Any] = {
-            name: list(values) for name in ("execution_id", "batch_id", "job_id", "type") if (values := getattr(self, name))
-        }
+        names = ("execution_id", "batch_id", "job_id", "type")
+        shown: dict[str, Any] = {name: list(values) for name in names if (values := getattr(self, name))}
         return shown | {name: time_text(value) for name in ("since", "until") if (value := getattr(self, name))}
 
 

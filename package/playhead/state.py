@@ -31,7 +31,7 @@ _ENDS: dict[str, State] = {"job_completed": "completed", "job_failed": "failed",
 
 
 class Execution(msgspec.Struct, rename="camel"):
-    """One attempt of a job. Times are UTC; ``duration_ms`` is ended - started; ``progress`` 0–100 as last told."""
+    """One attempt of a job. Times are UTC; ``duration_ms`` is ended - started; ``progress`` 0-100 as last told."""
 
     execution_id: str | None
     job_id: str
@@ -63,7 +63,7 @@ class Executions:
             self.apply(event)
 
     def apply(self, event: Event) -> Execution | None:
-        """The execution that the event belongs to, updated in place; None when it makes none. Log order is the caller's."""
+        """The execution that the event belongs to, updated in place; None when it makes none. Call in log order."""
         if event.job_id is None or event.type not in JOB_TYPES:
             return None
         attempts = self._attempts.setdefault((event.execution_id, event.job_id), [])

@@ -18,8 +18,8 @@ def events_frame(table: pa.Table, *, cursor: str, filters: dict[str, Any]) -> pd
         filters: What was asked.
 
     Returns:
-        A row an event; ``timestamp`` and ``created_at`` datetime64[us, UTC], ``seq`` int64, ``progress_percentage`` float64,
-        the rest str. ``attrs["playhead"]`` is ``{"cursor", "count", "filters"}``. No events gives the same columns.
+        A row an event; ``timestamp`` and ``created_at`` datetime64[us, UTC], ``seq`` int64, ``progress_percentage``
+        float64, the rest str. ``attrs["playhead"]`` is ``{"cursor", "count", "filters"}``. No events, same columns.
     """
     return _frame(table, cursor, filters)
 
@@ -29,8 +29,8 @@ def executions_frame(table: pa.Table, *, cursor: str, filters: dict[str, Any]) -
     Executions as a frame, one row an attempt, in order of ``first_seq``.
 
     Returns:
-        ``queued``, ``started``, ``ended`` datetime64[us, UTC], ``duration`` timedelta64[us], ``attempt``, ``events``, ``first_seq``,
-        ``last_seq`` integers, ``progress`` float64 (0–100), the rest str; ``attrs["playhead"]`` as in `events_frame`.
+        ``queued``, ``started``, ``ended`` datetime64[us, UTC], ``duration`` timedelta64[us], ``attempt``, ``events``,
+        ``first_seq``, ``last_seq`` integers, ``progress`` float64 (0-100), the rest str; ``attrs`` as in `events_frame`.
     """
     return _frame(table, cursor, filters)
 
@@ -49,8 +49,9 @@ def concurrency(executions: pd.DataFrame) -> pd.DataFrame:
         executions: An executions frame: columns ``started`` and ``ended``.
 
     Returns:
-        A row for each change; shape ``(n, 1)``, index ``at`` (datetime64[us, UTC], ascending, unique), column ``running``
-        (int64, >= 0). An execution counts in ``[started, ended)``; one without a start never, one without an end for good.
+        A row for each change; shape ``(n, 1)``, index ``at`` (datetime64[us, UTC], ascending, unique), column
+        ``running`` (int64, >= 0). An execution counts in ``[started, ended)``; one without a start never, one without
+        an end for good.
     """
     begun = executions[executions["started"].notna()]
     starts = pd.Series(1, index=pd.DatetimeIndex(begun["started"]), dtype="int64")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -49,6 +50,7 @@ class Recording:
             size=segment_events,
         )  # fmt: skip
         self._is_closed = False
+        atexit.register(self.close)  # a script that forgets to close leaves a clean recording all the same
 
     @classmethod
     def open(
@@ -128,7 +130,7 @@ class Recording:
         self, events: Iterable[Mapping[str, Any] | Event | NewEvent], organization_id: str | None = None
     ) -> tuple[int | None, int | None]:
         """
-        Store events, all or none, and return the (first, last) seq once they are durable; (None, None) when all were there.
+        Store events, all or none; the (first, last) new seq once they are durable, (None, None) when all were there.
 
         Raises:
             InvalidEvent: one breaks a rule; nothing was stored.
@@ -203,8 +205,8 @@ class Recording:
         One row an attempt, in order of ``first_seq``, with the columns of an executions frame.
 
         Args:
-            where: ``execution_id`` and ``job_id`` name the pair, ``batch_id`` the execution's batch; ``type``, ``since`` and
-                ``until`` keep executions that have such an event.
+            where: ``execution_id`` and ``job_id`` name the pair, ``batch_id`` the execution's batch; ``type``, ``since``
+                and ``until`` keep executions that have such an event.
             states: Keep these states.
             at: As it was known (a cursor) or as it happened (a time).
             attempts: Every attempt, or the newest of each pair.
@@ -222,7 +224,8 @@ class Recording:
             if where.batch_id:
                 in_batch, batch_values = history.ids_condition(where, "batch_id")
                 pairs, again = history.union(found, "coalesce(execution_id, '') AS e, job_id AS j", in_batch[0])
-                events = f"SELECT * FROM ({events}) WHERE (coalesce(execution_id, ''), job_id) IN (SELECT (e, j) FROM ({pairs}))"
+                pair = "(coalesce(execution_id, ''), job_id)"
+                events = f"SELECT * FROM ({events}) WHERE {pair} IN (SELECT (e, j) FROM ({pairs}))"
                 params += batch_values * again
             kinds, kind_values = history.ids_condition(where, "type")
             window, window_values = history.time_condition(where)
@@ -230,9 +233,8 @@ class Recording:
             params += kind_values + window_values
             outer, outer_values = history.ids_condition(where, "batch_id")
             if attempts == "last":
-                sql = (
-                    "SELECT * FROM (" + sql + ") QUALIFY attempt = max(attempt) OVER (PARTITION BY execution_id, job_id)"
-                )
+                newest = "attempt = max(attempt) OVER (PARTITION BY execution_id, job_id)"
+                sql = f"SELECT * FROM ({sql}) QUALIFY {newest}"
             if states:
                 outer.append(f"state IN ({', '.join('?' * len(states))})")
                 outer_values += states
@@ -241,7 +243,9 @@ class Recording:
             table = self._segments.db.cursor().sql(sql, params=params + outer_values).to_arrow_table()
         return history.zoned(table)
 
-    def batches(self, where: Filter = _EVERYTHING, *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
+    def batches(
+        self, where: Filter = _EVERYTHING, *, limit: int | None = None, offset: int = 0
+    ) -> list[dict[str, Any]]:
         """
         ``{"batchId", "counts": {state: n}, "executions", "first", "last"}`` for each batch, newest first.
 
@@ -296,6 +300,7 @@ class Recording:
         if self._is_closed:
             return
         self._is_closed = True
+        atexit.unregister(self.close)
         self._writer.close()
         self._segments.close()
         self._directory.close()
@@ -362,8 +367,8 @@ class Recording:
         return sum(matching for _, matching in found)
 
     def _matching(self, segment: Segment, clause: str, values: list[Any]) -> int:
-        rows = self._segments.db.cursor().execute(f"SELECT count(*) FROM {segment.table} WHERE {clause}", values).fetchall()
-        return int(rows[0][0])
+        query = f"SELECT count(*) FROM {segment.table} WHERE {clause}"
+        return int(self._segments.db.cursor().execute(query, values).fetchall()[0][0])
 
 
 def _page(limit: int | None, offset: int) -> str:

@@ -2,8 +2,8 @@
 The segments of a recording: one DuckDB file each, attached to one in-memory DuckDB.
 
 The newest is appended to; at ``segment_events`` it is sealed and checkpointed in the background, because a checkpoint
-of the file being written blocks its commits for its whole length. Readers hold the segments they read (`Segments.held`),
-so that a dropped one is detached and removed only after the last of them.
+of the file being written blocks its commits for its whole length. Readers hold the segments they read
+(`Segments.held`), so that a dropped one is detached and removed only after the last of them.
 """
 
 from __future__ import annotations

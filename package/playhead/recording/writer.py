@@ -51,7 +51,9 @@ class _Task(NamedTuple):
 class Writer:
     """Numbers, stores and announces events, in one thread."""
 
-    def __init__(self, segments: Segments, seen: SeenIds, *, path: str, epoch: str, retention_s: float, size: int) -> None:
+    def __init__(
+        self, segments: Segments, seen: SeenIds, *, path: str, epoch: str, retention_s: float, size: int
+    ) -> None:
         self._segments, self._seen, self._path, self._epoch = segments, seen, path, epoch
         self._retention_s, self._size = retention_s, size
         self._queue: deque[_Request | _Task] = deque()
@@ -193,8 +195,8 @@ class Writer:
                 first = first or head
                 stored.append(
                     Event(
-                        head, new.id, new.type, new.timestamp, new.execution_id, new.batch_id, new.job_id, owner, new.data,
-                        created, expires,
+                        head, new.id, new.type, new.timestamp, new.execution_id, new.batch_id, new.job_id, owner,
+                        new.data, created, expires,
                     )
                 )  # fmt: skip
             fresh = len(stored) - before
