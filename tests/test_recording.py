@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from playhead.errors import CursorGone, InvalidEvent, RecordingDamaged, RecordingInUse, RecordingTooNew
 from playhead.events import Cursor, Filter, uuid7
 from playhead.recording import Recording
@@ -74,7 +75,8 @@ def test_filters_apply_before_limits_and_combine(tmp_path: Path) -> None:
     events = [
         {
             "type": ("job_started", "job_progress", "job_failed")[n % 3],
-            "executionId": f"e{n % 4}", "batchId": f"b{n % 2}", "jobId": f"j{n % 5}", "timestamp": start + timedelta(seconds=(n * 7) % 60),
+            "executionId": f"e{n % 4}", "batchId": f"b{n % 2}",
+            "jobId": f"j{n % 5}", "timestamp": start + timedelta(seconds=(n * 7) % 60),
         }
         for n in range(100)
     ]  # fmt: skip

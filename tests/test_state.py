@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from playhead.events import JOB_TYPES, Cursor
 from playhead.recording import Recording
 from playhead.state import Executions

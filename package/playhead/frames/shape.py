@@ -30,7 +30,7 @@ def executions_frame(table: pa.Table, *, cursor: str, filters: dict[str, Any]) -
 
     Returns:
         ``queued``, ``started``, ``ended`` datetime64[us, UTC], ``duration`` timedelta64[us], ``attempt``, ``events``,
-        ``first_seq``, ``last_seq`` integers, ``progress`` float64 (0-100), the rest str; ``attrs`` as in `events_frame`.
+        ``first_seq``, ``last_seq`` integers, ``progress`` float64 (0-100), the rest str; ``attrs`` as above.
     """
     return _frame(table, cursor, filters)
 

@@ -205,7 +205,7 @@ class Recording:
         One row an attempt, in order of ``first_seq``, with the columns of an executions frame.
 
         Args:
-            where: ``execution_id`` and ``job_id`` name the pair, ``batch_id`` the execution's batch; ``type``, ``since``
+            where: ``execution_id`` and ``job_id`` name the pair, ``batch_id`` its batch; ``type``, ``since``
                 and ``until`` keep executions that have such an event.
             states: Keep these states.
             at: As it was known (a cursor) or as it happened (a time).
