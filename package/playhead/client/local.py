@@ -1,0 +1,154 @@
+"""A client of a recording in this process: the same methods, no server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from playhead.client.api import Client, OnEvents, OnStatus
+from playhead.client.query import Answer, EventQuery
+from playhead.client.remote import batches_frame
+from playhead.client.status import ConnectionState
+from playhead.errors import PlayheadError
+from playhead.events import Cursor, Event, Filter, NewEvent, now, parse_time, time_text
+from playhead.recording import Appended, Recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from playhead.recording.history import At
+
+_log = logging.getLogger("playhead.client")
+_PAGE = 1000
+
+
+def _moment(at: str | None) -> At:
+    if at is None:
+        return None
+    try:
+        return Cursor.parse(at)
+    except ValueError:
+        return parse_time(at, "at")
+
+
+class LocalClient(Client):
+    """The methods of a client over a `Recording` that this process has open."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.recording = Recording.open(path)
+        self.url = str(self.recording.path)
+        self._since = now()
+        self._last: Future[Appended] | None = None
+        self._watches: list[_LocalWatch] = []
+
+    def _put(self, event: NewEvent) -> None:
+        self._last = self.recording.submit([event])
+
+    def flush(self, timeout: float | None = 5.0) -> bool:
+        if self._last is not None:
+            try:
+                self._last.result(timeout)
+            except TimeoutError:
+                return False
+        return True
+
+    def _events(self, where: Filter, at: str | None, limit: int | None) -> EventQuery:
+        moment = _moment(at)
+
+        def ask() -> Answer:
+            head = self.recording.head
+            reader = self.recording.arrow(where, at=moment, upto=head, limit=limit)
+            return Answer(reader, str(self.recording.cursor(head)))
+
+        def count() -> int:
+            found = self.recording.count(where, moment)
+            return found if limit is None else min(found, limit)
+
+        filters = where.describe() | ({"at": at} if at else {}) | ({"limit": limit} if limit is not None else {})
+        return EventQuery(ask, count, filters)
+
+    def _executions(self, where: Filter, at: str | None, states: list[str], attempts: str) -> pd.DataFrame:
+        from playhead.frames import executions_frame
+
+        head = self.recording.cursor()
+        table = self.recording.executions(
+            where, states=states, at=_moment(at) or head, attempts="last" if attempts == "last" else "all"
+        )
+        filters = where.describe() | ({"at": at} if at else {}) | ({"state": states} if states else {})
+        return executions_frame(table, cursor=str(head), filters=filters)
+
+    def batches(self) -> pd.DataFrame:
+        rows = self.recording.batches()
+        for row in rows:
+            row["first"], row["last"] = time_text(row["first"]), time_text(row["last"])
+        return batches_frame(rows)
+
+    def _watch(
+        self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None,
+        on_reset: Callable[[str], None] | None, polling_interval: float,
+    ) -> _LocalWatch:  # fmt: skip
+        watch = _LocalWatch(self.recording, where, after, on_events)
+        self._watches.append(watch)
+        if on_status is not None:
+            on_status(watch.status)
+        return watch
+
+    @property
+    def status(self) -> ConnectionState:
+        return ConnectionState("connected", "recording", 0, self._since, f"the recording {self.url}")
+
+    def on_status(self, callback: OnStatus) -> Callable[[], None]:
+        callback(self.status)
+        return lambda: None
+
+    def close(self) -> None:
+        for watch in self._watches:
+            watch.close()
+        self.recording.close()
+
+
+class _LocalWatch:
+    """A thread that reads on whenever the recording has grown."""
+
+    def __init__(self, recording: Recording, where: Filter, after: str, on_events: OnEvents) -> None:
+        self._recording, self._where, self._on_events = recording, where, on_events
+        if after == "start":
+            self._seq = recording.oldest - 1
+        else:
+            self._seq = recording.head if after == "now" else recording.check(Cursor.parse(after))
+        self.error: PlayheadError | None = None
+        self.status = ConnectionState("connected", "recording", 0, now(), f"the recording {recording.path}")
+        self._bell = threading.Event()
+        self._is_closed = False
+        self._leave = recording.subscribe(self._ring)
+        threading.Thread(target=self._run, name="playhead-watch", daemon=True).start()
+
+    @property
+    def cursor(self) -> str:
+        return str(self._recording.cursor(self._seq))
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._leave()
+        self._bell.set()
+
+    def _ring(self, events: list[Event]) -> None:
+        self._bell.set()
+
+    def _run(self) -> None:
+        try:
+            while not self._is_closed:
+                self._bell.clear()
+                head = self._recording.head
+                events = self._recording.read(self._seq, upto=head, where=self._where, limit=_PAGE)
+                self._seq = events[-1].seq if len(events) == _PAGE else max(head, self._seq)
+                self._on_events(events, self.cursor)
+                if self._seq >= self._recording.head:
+                    self._bell.wait()
+        except Exception:
+            if not self._is_closed:
+                _log.exception("following %s ended", self._recording.path)

@@ -1,0 +1,85 @@
+"""A question about history: nothing is read until it is used, and what is read is never sampled or cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from playhead.events import Event, expiry
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+
+class Answer(NamedTuple):
+    """Rows as they stream, and the position they were read at."""
+
+    reader: pa.RecordBatchReader
+    cursor: str
+
+
+class EventQuery:
+    """Events that match, in log order: to a frame, a table, a file, or one by one."""
+
+    def __init__(self, ask: Callable[[], Answer], count: Callable[[], int], filters: dict[str, Any]) -> None:
+        self._ask, self._count, self._filters = ask, count, filters
+
+    def __repr__(self) -> str:
+        return f"<EventQuery {self._filters}>"
+
+    def to_arrow(self) -> pa.Table:
+        """A table with the columns of an events frame; its schema's metadata has the cursor."""
+        answer = self._ask()
+        return answer.reader.read_all().replace_schema_metadata({"playhead.cursor": answer.cursor})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """An events frame; ``attrs["playhead"]`` has the cursor that `follow` continues from."""
+        from playhead.frames import events_frame
+
+        answer = self._ask()
+        return events_frame(answer.reader.read_all(), cursor=answer.cursor, filters=self._filters)
+
+    def to_polars(self) -> pl.DataFrame:
+        """The same for Polars."""
+        import polars
+
+        frame = polars.from_arrow(self.to_arrow())
+        if not isinstance(frame, polars.DataFrame):
+            raise TypeError("a table became a series")
+        return frame
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> int:
+        """Write a Parquet file (zstd); how many events it has. It appears whole or not at all."""
+        import pyarrow.parquet
+
+        answer = self._ask()
+        draft = Path(f"{os.fspath(path)}.part")
+        rows = 0
+        try:
+            with pyarrow.parquet.ParquetWriter(draft, answer.reader.schema, compression="zstd") as writer:
+                for batch in answer.reader:
+                    writer.write_batch(batch)
+                    rows += batch.num_rows
+            draft.rename(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        return rows
+
+    def count(self) -> int:
+        """How many there are, without reading them."""
+        return self._count()
+
+    def __iter__(self) -> Iterator[Event]:
+        from playhead.columns import KNOWN, join
+
+        for batch in self._ask().reader:
+            for row in batch.to_pylist():
+                yield Event(
+                    row["seq"], row["id"], row["type"], row["timestamp"], row["execution_id"], row["batch_id"],
+                    row["job_id"], row["organization_id"], join(tuple(row[name] for name in KNOWN.values()), row["data"]),
+                    row["created_at"], expiry(row["created_at"], 30 * 86400),
+                )  # fmt: skip

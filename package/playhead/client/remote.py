@@ -1,0 +1,172 @@
+"""A client of a server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from playhead.client.api import Client, OnEvents, OnStatus
+from playhead.client.http import Http
+from playhead.client.publisher import Publisher
+from playhead.client.query import Answer, EventQuery
+from playhead.client.status import ConnectionState
+from playhead.client.stream import Subscription, wire_filter
+from playhead.events import Filter, NewEvent, now
+from playhead.state import STATES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ARROW = "application/vnd.apache.arrow.stream"
+
+
+class RemoteClient(Client):
+    """The methods of a client over HTTP and WebSocket."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self._http = Http(url, token)
+        self.url = self._http.url
+        self._publisher = Publisher(self._http)
+        self._lock = threading.Lock()
+        self._listeners: list[OnStatus] = []
+        self._watches: list[Subscription] = []
+        self._sentinel: Subscription | None = None
+
+    def _put(self, event: NewEvent) -> None:
+        self._publisher.put(event)
+
+    def flush(self, timeout: float | None = 5.0) -> bool:
+        return self._publisher.flush(timeout)
+
+    def _events(self, where: Filter, at: str | None, limit: int | None) -> EventQuery:
+        params = _params(where, at)
+        if limit is not None:
+            params.append(("limit", str(limit)))
+
+        def count() -> int:
+            asked = [(name, value) for name, value in params if name != "limit"]
+            answer = self._http.call("GET", "/api/events", params=[*asked, ("limit", "0"), ("total", "true")])
+            total = int(answer.json()["pagination"]["total"])
+            return total if limit is None else min(total, limit)
+
+        filters = where.describe() | ({"at": at} if at else {}) | ({"limit": limit} if limit is not None else {})
+        return EventQuery(lambda: self._arrow("/api/events", params), count, filters)
+
+    def _arrow(self, path: str, params: list[tuple[str, str]]) -> Answer:
+        import pyarrow as pa
+
+        responses = self._http.stream(path, params, _ARROW)
+        response = next(responses)
+        reader = pa.ipc.open_stream(pa.PythonFile(_Chunks(response.iter_bytes()), mode="r"))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            yield from reader
+            for _ in responses:  # lets the connection go
+                pass
+
+        return Answer(
+            pa.RecordBatchReader.from_batches(reader.schema, batches()), response.headers["x-playhead-cursor"]
+        )
+
+    def _executions(self, where: Filter, at: str | None, states: list[str], attempts: str) -> pd.DataFrame:
+        from playhead.frames import executions_frame
+
+        params = [*_params(where, at), ("attempts", attempts)] + [("state", state) for state in states]
+        answer = self._arrow("/api/executions", params)
+        filters = where.describe() | ({"at": at} if at else {}) | ({"state": states} if states else {})
+        return executions_frame(answer.reader.read_all(), cursor=answer.cursor, filters=filters)
+
+    def batches(self) -> pd.DataFrame:
+        rows = self._http.call("GET", "/api/batches", params={"limit": str(10**9)}).json()["batches"]
+        return batches_frame(rows)
+
+    def _watch(
+        self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None,
+        on_reset: Callable[[str], None] | None, polling_interval: float,
+    ) -> Subscription:  # fmt: skip
+        def told(state: ConnectionState) -> None:
+            if on_status is not None:
+                on_status(state)
+            for listener in list(self._listeners):
+                listener(state)
+
+        watch = Subscription(self._http, where, after, on_events, told, on_reset, polling_interval)
+        with self._lock:
+            self._watches = [*self._watches[-500:], watch]
+        return watch
+
+    @property
+    def status(self) -> ConnectionState:
+        if self._watches:
+            return self._watches[-1].status
+        return ConnectionState("disconnected", "websocket", 0, now(), "nothing is followed yet")
+
+    def on_status(self, callback: OnStatus) -> Callable[[], None]:
+        with self._lock:
+            self._listeners = [*self._listeners, callback]
+            if self._sentinel is None:  # someone wants to know: keep a connection that carries no event
+                nothing = Filter.make(type="playhead.none")
+                self._sentinel = Subscription(self._http, nothing, "now", lambda events, cursor: None, self._told)
+                self._watches.insert(0, self._sentinel)
+
+        def leave() -> None:
+            with self._lock:
+                self._listeners = [one for one in self._listeners if one is not callback]
+
+        return leave
+
+    def _told(self, state: ConnectionState) -> None:
+        for listener in list(self._listeners):
+            listener(state)
+
+    def close(self) -> None:
+        self._publisher.close()
+        for watch in self._watches:
+            watch.close()
+        self._http.close()
+
+
+class _Chunks:
+    """Bytes that come in pieces, as a file that can be read."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._left, self.closed = pieces, b"", False
+
+    def read(self, size: int = -1) -> bytes:
+        parts, have = [self._left], len(self._left)
+        while size < 0 or have < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            parts.append(piece)
+            have += len(piece)
+        text = b"".join(parts)
+        cut = len(text) if size < 0 else size
+        self._left = text[cut:]
+        return text[:cut]
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _params(where: Filter, at: str | None) -> list[tuple[str, str]]:
+    return wire_filter(where) + ([("at", at)] if at else [])
+
+
+def batches_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Batches as a frame, the same columns for no rows."""
+    import pandas as pd
+
+    flat = [
+        {"batch_id": row["batchId"]} | {state: row["counts"][state] for state in STATES}
+        | {name: row[name] for name in ("executions", "first", "last")}
+        for row in rows
+    ]  # fmt: skip
+    frame = pd.DataFrame(flat, columns=["batch_id", *STATES, "executions", "first", "last"])
+    for name in ("first", "last"):
+        frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601").dt.as_unit("us")
+    return frame.astype({"batch_id": "str"} | {name: "int64" for name in (*STATES, "executions")})

@@ -1,0 +1,88 @@
+"""The application: which path is which call, and the life of what they share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+
+from playhead.errors import PlayheadError
+from playhead.events import time_text
+from playhead.recording import Recording
+from playhead_server import history, problems, publish, sse, status, websocket
+from playhead_server.access import Access
+from playhead_server.fanout import Fanout
+from playhead_server.service import Service, service_of
+from playhead_server.settings import Settings
+
+_log = logging.getLogger("playhead.server")
+
+
+async def post_ticket(request: Request) -> Response:
+    """``POST /api/tickets``."""
+    service = service_of(request)
+    grant = service.access.need(request, "read")
+    ticket, end = service.access.ticket(grant)
+    return JSONResponse({"ticket": ticket, "expiresAt": time_text(end)}, 201)
+
+
+ROUTES = [
+    Route("/api/events", publish.post_events, methods=["POST"]),
+    Route("/api/events", history.get_events, methods=["GET"]),
+    Route("/api/events", history.delete_events, methods=["DELETE"]),
+    Route("/api/events/stream", sse.get_stream),
+    WebSocketRoute("/api/events/ws", websocket.endpoint),
+    Route("/api/executions", history.get_executions),
+    Route("/api/batches", history.get_batches),
+    Route("/api/tickets", post_ticket, methods=["POST"]),
+    Route("/api/stats", status.get_stats),
+    Route("/api/openapi.json", status.get_openapi),
+    Route("/metrics", status.get_metrics),
+    Route("/healthz", status.get_healthz),
+    Route("/readyz", status.get_readyz),
+]
+
+
+def create_app(settings: Settings, recording: Recording, access: Access) -> Starlette:
+    """The application over an open recording, which its owner closes."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        fanout = Fanout(recording)
+        service = Service(settings, recording, access, fanout)
+        app.state.service = service
+        sweeper = asyncio.create_task(_sweep(service))
+        try:
+            yield
+        finally:
+            service.is_stopping = True
+            sweeper.cancel()
+            await asyncio.gather(sweeper, return_exceptions=True)
+            fanout.close()
+
+    handlers = {
+        PlayheadError: problems.on_error,
+        problems.Problem: problems.on_error,
+        ValueError: problems.on_error,
+        HTTPException: problems.on_http_error,
+    }
+    return Starlette(routes=ROUTES, lifespan=lifespan, exception_handlers=handlers)
+
+
+async def _sweep(service: Service) -> None:
+    """Really delete what has expired, at the start and then every so often."""
+    while True:
+        try:
+            count = await asyncio.to_thread(service.recording.sweep)
+            if count:
+                _log.info("%d expired events deleted", count)
+        except Exception:
+            _log.exception("the sweep failed; it is tried again")
+        await asyncio.sleep(service.settings.sweep_s)

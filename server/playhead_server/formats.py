@@ -1,0 +1,114 @@
+"""History in every format: which one a request wants, and rows of Arrow as a stream of bytes in flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from starlette.requests import Request
+
+from playhead.columns import KNOWN, join
+from playhead.events import time_text
+from playhead_server.problems import Problem
+
+FORMATS = {
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+def wanted(request: Request, allowed: tuple[str, ...]) -> str:
+    """The format asked for by ``format=`` or ``Accept``; raises Problem 406."""
+    asked = request.query_params.get("format")
+    if asked is not None:
+        if asked in allowed:
+            return asked
+        raise Problem(406, f"format {asked[:40]!r} is not to be had here; ask for {', '.join(allowed)}")
+    ranges: list[tuple[float, int, str]] = []
+    for place, part in enumerate(request.headers.get("accept", "*/*").split(",")):
+        kind, *options = (piece.strip().lower() for piece in part.split(";"))
+        weight = next((option[2:] for option in options if option.startswith("q=")), "1")
+        try:
+            ranges.append((-float(weight), place, kind))
+        except ValueError:
+            continue
+    for weight_, _, kind in sorted(ranges):
+        if weight_ == 0:
+            continue
+        for name in allowed:
+            if kind in (FORMATS[name], "*/*", FORMATS[name].partition("/")[0] + "/*"):
+                return name
+    raise Problem(406, f"send an Accept of {', '.join(FORMATS[name] for name in allowed)}")
+
+
+class _Sink:
+    """A file that keeps only what was not taken yet."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._place = 0
+        self.closed = False
+
+    def write(self, part: Any) -> int:
+        text = bytes(part)
+        self._parts.append(text)
+        self._place += len(text)
+        return len(text)
+
+    def tell(self) -> int:
+        return self._place
+
+    def flush(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+    def take(self) -> bytes:
+        found = b"".join(self._parts)
+        self._parts.clear()
+        return found
+
+
+def stream(name: str, reader: pa.RecordBatchReader) -> Iterator[bytes]:
+    """The rows of a reader in a format, piece by piece."""
+    if name == "ndjson":
+        for batch in reader:
+            yield ndjson(batch)
+        return
+    sink = _Sink()
+    file = pa.PythonFile(sink, mode="w")
+    writer: Any
+    if name == "csv":
+        writer = pyarrow.csv.CSVWriter(file, reader.schema)
+    elif name == "arrow":
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        writer = pa.ipc.new_stream(file, reader.schema, options=options)
+    else:
+        writer = pyarrow.parquet.ParquetWriter(file, reader.schema, compression="zstd")
+    for batch in reader:
+        writer.write_batch(batch)
+        if piece := sink.take():
+            yield piece
+    writer.close()
+    yield sink.take()
+
+
+def ndjson(batch: pa.RecordBatch) -> bytes:
+    """Events of a frame's columns as lines of wire JSON."""
+    names = {"execution_id": "executionId", "batch_id": "batchId", "job_id": "jobId", "organization_id": "organizationId"}
+    lines = []
+    for row in batch.to_pylist():
+        known = tuple(row[name] for name in KNOWN.values())
+        event = {"seq": row["seq"], "id": row["id"], "type": row["type"], "timestamp": time_text(row["timestamp"])}
+        event |= {wire: row[name] for name, wire in names.items()}
+        event |= {"data": join(known, row["data"]), "createdAt": time_text(row["created_at"])}
+        lines.append(msgspec.json.encode(event))
+    return b"\n".join(lines) + b"\n" if lines else b""

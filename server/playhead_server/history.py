@@ -1,0 +1,148 @@
+"""History over HTTP: events in pages and whole, executions, batches, deletion."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from starlette.concurrency import iterate_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from playhead.events import Event, duration_s, time_text
+from playhead.state import STATES
+from playhead_server import formats, params
+from playhead_server.service import service_of
+
+_PAGE = 10_000
+_encode = msgspec.json.Encoder().encode
+
+
+def json_answer(content: Any) -> Response:
+    """A JSON answer; times as RFC 3339."""
+    return Response(_encode(content), media_type="application/json")
+
+
+async def get_events(request: Request) -> Response:
+    """``GET /api/events``: pages of JSON, or everything asked for in another format."""
+    service = service_of(request)
+    grant = service.access.need(request, "read")
+    query, recording = request.query_params, service.recording
+    params.known(query, *params.FILTERS, "at", "after", "limit", "offset", "order", "total", "format")
+    name = formats.wanted(request, tuple(formats.FORMATS))
+    where = params.filter_of(query, grant.organization_id)
+    is_descending = params.choice(query, "order", ("asc", "desc"), "asc") == "desc"
+    at = params.moment(params.single(query, "at"), recording)
+    after_text = params.single(query, "after")
+    after = params.position(after_text, recording, "start") if after_text or not is_descending else 0
+    offset = params.number(query, "offset", 0, 0, 10**12) or 0
+    if name != "json":
+        limit = params.number(query, "limit", None, 0, 10**12)
+        upto = recording.head
+        reader = await asyncio.to_thread(
+            recording.arrow, where, at=at, after=after, upto=upto, limit=limit, offset=offset, descending=is_descending
+        )
+        return StreamingResponse(
+            iterate_in_threadpool(formats.stream(name, reader)),
+            media_type=formats.FORMATS[name],
+            headers={"X-Playhead-Cursor": str(recording.cursor(upto))},
+        )
+    limit = params.number(query, "limit", 100, 0, _PAGE)
+    size = 100 if limit is None else limit
+    is_counted = params.choice(query, "total", ("true", "false"), "false") == "true"
+
+    def ask() -> tuple[list[Event], int | None]:
+        found = recording.read(
+            after, where=where, at=at, limit=size + 1, offset=offset, descending=is_descending
+        )
+        return found, recording.count(where, at) if is_counted else None
+
+    found, total = await asyncio.to_thread(ask)
+    events = found[:size]
+    next_seq = events[-1].seq if events else after
+    pagination: dict[str, Any] = {
+        "limit": size,
+        "offset": offset,
+        "hasMore": len(found) > size,
+        "nextCursor": str(recording.cursor(next_seq)) if events or after_text or not is_descending else None,
+    }
+    if total is not None:
+        pagination["total"] = total
+    return json_answer({"events": events, "pagination": pagination})
+
+
+async def delete_events(request: Request) -> Response:
+    """``DELETE /api/events?olderThan=``: a time, or a duration back from now."""
+    service = service_of(request)
+    grant = service.access.need(request, "admin")
+    params.known(request.query_params, "olderThan")
+    text = params.single(request.query_params, "olderThan")
+    if text is None:
+        raise ValueError("olderThan is missing: write a time such as 2026-11-01T00:00:00Z, or a duration such as 30d")
+    try:
+        than = datetime.now(UTC) - timedelta(seconds=duration_s(text))
+    except ValueError:
+        than = params.time_of(text, "olderThan")
+    except OverflowError:
+        raise ValueError(f"olderThan {text!r} is longer than there has been time") from None
+    deleted = await asyncio.to_thread(service.recording.delete_older, than, grant.organization_id)
+    return JSONResponse({"deleted": deleted})
+
+
+_ROW = {
+    "execution_id": "executionId", "job_id": "jobId", "batch_id": "batchId", "site_name": "siteName",
+    "site_url": "siteUrl", "first_seq": "firstSeq", "last_seq": "lastSeq",
+}  # fmt: skip
+
+
+async def get_executions(request: Request) -> Response:
+    """``GET /api/executions``: one row an attempt."""
+    service = service_of(request)
+    grant = service.access.need(request, "read")
+    query, recording = request.query_params, service.recording
+    params.known(query, *params.FILTERS, "state", "at", "attempts", "limit", "offset", "format")
+    name = formats.wanted(request, ("json", "arrow"))
+    where = params.filter_of(query, grant.organization_id)
+    states = params.several(query, "state")
+    for state in states:
+        if state not in STATES:
+            raise ValueError(f"state {state[:40]!r} is none of {', '.join(STATES)}")
+    attempts = params.choice(query, "attempts", ("all", "last"), "all")
+    head = recording.cursor()
+    at = params.moment(params.single(query, "at"), recording)
+    limit = params.number(query, "limit", None if name == "arrow" else 1000, 0, 10**12)
+    offset = params.number(query, "offset", 0, 0, 10**12) or 0
+    table = await asyncio.to_thread(
+        recording.executions, where, states=states, at=at or head, attempts="last" if attempts == "last" else "all",
+        limit=None if limit is None else limit + 1, offset=offset,
+    )  # fmt: skip
+    page = table if limit is None else table.slice(0, limit)
+    if name == "arrow":
+        reader = page.to_reader()
+        return StreamingResponse(
+            iterate_in_threadpool(formats.stream("arrow", reader)),
+            media_type=formats.FORMATS["arrow"],
+            headers={"X-Playhead-Cursor": str(head)},
+        )
+    rows = []
+    for row in page.to_pylist():
+        duration = row.pop("duration")
+        made = {_ROW.get(key, key): value for key, value in row.items()}
+        rows.append(made | {"durationMs": None if duration is None else duration.total_seconds() * 1000})
+    pagination = {"limit": limit, "offset": offset, "hasMore": table.num_rows > page.num_rows}
+    return json_answer({"executions": rows, "at": time_text(at) if isinstance(at, datetime) else str(at or head), "pagination": pagination})
+
+
+async def get_batches(request: Request) -> Response:
+    """``GET /api/batches``: newest first."""
+    service = service_of(request)
+    grant = service.access.need(request, "read")
+    query = request.query_params
+    params.known(query, *params.FILTERS, "limit", "offset")
+    where = params.filter_of(query, grant.organization_id)
+    limit = params.number(query, "limit", 1000, 0, 10**9)
+    offset = params.number(query, "offset", 0, 0, 10**12) or 0
+    found = await asyncio.to_thread(service.recording.batches, where, limit=limit, offset=offset)
+    return json_answer({"batches": found})

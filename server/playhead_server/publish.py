@@ -1,0 +1,73 @@
+"""Taking events in: ``POST /api/events`` and a socket's ``publish``; all or nothing, answered once on disk."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from playhead.bodies import parse_body
+from playhead.errors import InvalidEvent, TooLarge
+from playhead.events import MAX_BODY, NewEvent
+from playhead.recording import Appended
+from playhead_server.access import Grant
+from playhead_server.problems import Problem
+from playhead_server.service import Service, service_of
+
+_INLINE = 32 * 1024
+
+
+async def post_events(request: Request) -> Response:
+    """``POST /api/events``."""
+    service = service_of(request)
+    grant = service.access.need(request, "publish")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Problem(415, "send the body without Content-Encoding")
+    body = await _body(request)
+    kind = request.headers.get("content-type", "application/json")
+    events = parse_body(body, kind) if len(body) <= _INLINE else await asyncio.to_thread(parse_body, body, kind)
+    done = await store(service, grant, events)
+    return JSONResponse(
+        {
+            "accepted": done.accepted,
+            "duplicates": done.duplicates,
+            "firstSeq": done.first_seq,
+            "lastSeq": done.last_seq,
+            "cursor": str(done.cursor),
+        },
+        201,
+    )
+
+
+async def store(service: Service, grant: Grant, events: list[NewEvent]) -> Appended:
+    """Append a request's events for the organisation of the token, and wait until they are durable."""
+    for index, event in enumerate(events):
+        named = event.organization_id
+        if named is None or named == grant.organization_id:
+            continue
+        if grant.organization_id is not None or "admin" not in grant.scopes:
+            service.refused += 1
+            raise InvalidEvent(index, "organizationId", "must be null or the token's own organisation")
+    try:
+        future = service.recording.submit(events, grant.organization_id)
+    except Exception:
+        service.refused += 1
+        raise
+    # shielded: a client that goes away does not take its events back
+    done = await asyncio.shield(asyncio.wrap_future(future))
+    service.accepted += done.accepted
+    service.duplicates += done.duplicates
+    return done
+
+
+async def _body(request: Request) -> bytes:
+    told = request.headers.get("content-length", "0")
+    if told.isdigit() and int(told) > MAX_BODY:
+        raise TooLarge(f"the body has {int(told):,} bytes; a request takes {MAX_BODY:,}: send several")
+    parts = bytearray()
+    async for part in request.stream():
+        parts += part
+        if len(parts) > MAX_BODY:
+            raise TooLarge(f"the body has over {MAX_BODY:,} bytes: send several requests")
+    return bytes(parts)

@@ -1,0 +1,130 @@
+"""Running a server: its socket, its discovery file, its end. `serve` for the command line, `running` inside a program."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from playhead.client import discovery
+from playhead.recording import Recording
+from playhead_server import websocket
+from playhead_server.access import Access
+from playhead_server.app import create_app
+from playhead_server.settings import Settings
+
+__all__ = ["Running", "Settings", "running", "serve"]
+
+_SEND_BUFFER = 128 * 1024
+_USER_TIMEOUT_MS = 25_000
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that tells sockets to come back (1012) before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        websocket.stop_all(1012, "the server restarts; come back with your cursor")
+        await super().shutdown(sockets)
+
+
+class Running:
+    """A server that runs in this process."""
+
+    def __init__(self, url: str, token: str, recording: Recording, server: uvicorn.Server, thread: threading.Thread) -> None:
+        self.url, self.token, self.recording = url, token, recording
+        self._server, self._thread = server, thread
+
+    def __repr__(self) -> str:
+        return f"<Running {self.url}>"
+
+    def stop(self) -> None:
+        """End it cleanly; again is harmless."""
+        self._server.should_exit = True
+        self._thread.join(20)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket; what it is told here, each connection inherits, so a stalled reader is bounded and noticed."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+    try:
+        listening.bind((settings.host, settings.port))
+        listening.listen(2048)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+@contextlib.contextmanager
+def _prepared(settings: Settings) -> Iterator[tuple[_Server, socket.socket, Recording, Access, str]]:
+    with Recording.open(settings.recording, retention_s=settings.retention_s) as recording:
+        access = Access(settings)
+        with _listen(settings) as listening:
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            url = f"http://{host}:{listening.getsockname()[1]}"
+            recording.announce(url)
+            app = create_app(settings, recording, access)
+            config = uvicorn.Config(
+                app, ws="websockets-sansio", ws_per_message_deflate=False, ws_max_size=17 * 2**20, lifespan="on",
+                log_config=None, log_level=settings.log_level, access_log=False, timeout_graceful_shutdown=5,
+                server_header=False, root_path=settings.root_path, proxy_headers=False,
+            )  # fmt: skip
+
+            def stopping() -> None:
+                app.state.service.is_stopping = True
+
+            server = _Server(config, stopping)
+            if settings.write_discovery:
+                discovery.write(url, access.token, str(recording.path), os.getpid())
+            try:
+                yield server, listening, recording, access, url
+            finally:
+                if settings.write_discovery:
+                    discovery.remove(os.getpid())
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C. The first line on stdout is the url alone; logs go to stderr."""
+    logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    with _prepared(settings) as (server, listening, _, _, url):
+        print(url, flush=True)
+        server.run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def running(settings: Settings) -> Iterator[Running]:
+    """A server in a thread of this process, ended with the block."""
+    with _prepared(settings) as (server, listening, recording, access, url):
+        is_up = threading.Event()
+        original = server.startup
+
+        async def startup(sockets: list[socket.socket] | None = None) -> None:
+            await original(sockets)
+            is_up.set()
+
+        server.startup = startup  # type: ignore[method-assign]  # the one hook uvicorn has for "it listens now"
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="playhead-server", daemon=True)
+        thread.start()
+        if not is_up.wait(20):
+            raise RuntimeError("the server did not start within 20 s")
+        found = Running(url, access.token, recording, server, thread)
+        try:
+            yield found
+        finally:
+            found.stop()

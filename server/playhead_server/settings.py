@@ -1,0 +1,56 @@
+"""How a server is to run; validated before anything is opened."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    Attributes:
+        recording: The directory to serve; begun where there is none.
+        host, port: Where to listen; port 0 picks a free one.
+        token: The token with all scopes; None makes one.
+        no_auth: No token needed; on loopback only.
+        retention_s: Seconds that an event is kept.
+        allow_origins: Origins of pages, besides the server's own, that may connect.
+        jwt_secret: HS256 secret of JWTs that are taken as tokens.
+        jwks: Path of a JWKS file for RS256 and ES256.
+        heartbeat_s, sweep_s: Seconds between heartbeats, and between sweeps of what expired.
+    """
+
+    recording: Path
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str | None = field(default=None, repr=False)
+    no_auth: bool = False
+    retention_s: float = 30 * 86400.0
+    allow_origins: tuple[str, ...] = ()
+    log_level: str = "info"
+    jwt_secret: str | None = field(default=None, repr=False)
+    jwks: Path | None = None
+    root_path: str = ""
+    heartbeat_s: float = 15.0
+    sweep_s: float = 3600.0
+    write_discovery: bool = True
+
+    def __post_init__(self) -> None:
+        if self.no_auth and not is_loopback(self.host):
+            raise ValueError(f"--no-auth works on loopback only, not on {self.host}: leave it out, or use --host 127.0.0.1")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port {self.port} is outside 0-65535")
+        if self.token is not None and (len(self.token) < 8 or not self.token.isascii() or " " in self.token):
+            raise ValueError("a token has at least 8 ASCII characters and no spaces; leave it out to have one made")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

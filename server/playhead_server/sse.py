@@ -1,0 +1,75 @@
+"""
+Server-Sent Events: the feed as an `EventSource` reads it::
+
+    id: k3f9:1042
+    data: {"seq": 1042, …}
+
+``id:`` is the cursor, so a browser resumes by itself with ``Last-Event-ID``. A heartbeat is a comment and an ``id:``
+without data, which moves a filtered reader's cursor and dispatches nothing (HTML, section 9.2.6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from sse_starlette import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import Response
+
+from playhead.errors import CursorGone
+from playhead_server import params
+from playhead_server.fanout import Reader
+from playhead_server.service import Service, service_of
+
+_SEND_TIMEOUT_S = 25.0
+
+
+async def get_stream(request: Request) -> Response:
+    """``GET /api/events/stream``."""
+    service = service_of(request)
+    grant = service.access.need(request, "read", takes_ticket=True)
+    query, recording = request.query_params, service.recording
+    params.known(query, *params.FILTERS, "after")
+    where = params.filter_of(query, grant.organization_id)
+    after, reset = params.single(query, "after"), b""
+    resumed = request.headers.get("last-event-id")
+    if resumed:
+        try:
+            position = params.position(resumed, recording, "now")
+        except CursorGone as gone:  # an EventSource would die of a 410
+            position = gone.oldest.seq
+            facts = json.dumps({"reason": gone.reason, "oldest": str(gone.oldest)})
+            reset = f"event: reset\nid: {gone.oldest}\ndata: {facts}\n\n".encode()
+    else:
+        position = params.position(after, recording, "now")
+    reader = Reader(service.fanout, where, position)
+    return EventSourceResponse(
+        _feed(service, reader, reset),
+        ping=1_000_000,  # the feed's own heartbeats carry the cursor
+        send_timeout=_SEND_TIMEOUT_S,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _feed(service: Service, reader: Reader, reset: bytes) -> AsyncIterator[bytes]:
+    epoch = service.recording.epoch
+    service.streams += 1
+    try:
+        yield reset + f"retry: 1000\n: from {epoch}:{reader.cursor}\n\n".encode()
+        while not service.is_stopping:
+            try:
+                async with asyncio.timeout(service.settings.heartbeat_s):
+                    stretch = await reader.next()
+            except TimeoutError:
+                yield f": heartbeat\nid: {epoch}:{reader.settle()}\n\n".encode()
+                continue
+            if stretch.events:
+                yield b"".join(
+                    b"id: %b:%d\ndata: %b\n\n" % (epoch.encode(), seq, event)
+                    for seq, event in zip(stretch.seqs, stretch.events, strict=True)
+                )
+    finally:
+        service.streams -= 1
+        reader.close()
