@@ -210,8 +210,7 @@ while True:
         assert process.stdout is not None
         acknowledged = [int(process.stdout.readline()) for _ in range(30)][-1]
         process.kill()
-        rest = process.stdout.read().split()
-        process.wait()
+        rest = process.communicate()[0].split()
         acknowledged = max([acknowledged, *[int(word) for word in rest if int(word) > acknowledged]])
         with Recording.open(tmp_path / "a.playhead") as recording:
             assert recording.head >= acknowledged

@@ -132,7 +132,8 @@ async def get_executions(request: Request) -> Response:
         made = {_ROW.get(key, key): value for key, value in row.items()}
         rows.append(made | {"durationMs": None if duration is None else duration.total_seconds() * 1000})
     pagination = {"limit": limit, "offset": offset, "hasMore": table.num_rows > page.num_rows}
-    return json_answer({"executions": rows, "at": time_text(at) if isinstance(at, datetime) else str(at or head), "pagination": pagination})
+    asked = time_text(at) if isinstance(at, datetime) else str(at or head)
+    return json_answer({"executions": rows, "at": asked, "pagination": pagination})
 
 
 async def get_batches(request: Request) -> Response:

@@ -107,7 +107,7 @@ class Client(ABC):
         """A row a batch, newest first: ``batch_id``, counts by state, ``executions``, ``first``, ``last`` (UTC)."""
 
     def events(
-        self, *, execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None, type: Ids = None,  # noqa: A002
+        self, *, execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None, type: Ids = None,
         since: str | datetime | None = None, until: str | datetime | None = None,
         at: str | datetime | Cursor | None = None, limit: int | None = None,
     ) -> EventQuery:  # fmt: skip
@@ -118,7 +118,7 @@ class Client(ABC):
         return self._events(where, moment_text(at), limit)
 
     def executions(
-        self, *, execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None, type: Ids = None,  # noqa: A002
+        self, *, execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None, type: Ids = None,
         since: str | datetime | None = None, until: str | datetime | None = None, state: Ids = None,
         at: str | datetime | Cursor | None = None, attempts: Literal["all", "last"] = "all",
     ) -> pd.DataFrame:  # fmt: skip
@@ -140,7 +140,7 @@ class Client(ABC):
     def watch(
         self, *, on_events: OnEvents, on_status: OnStatus | None = None, on_reset: Callable[[str], None] | None = None,
         after: str = "now", polling_interval: float = 5.0, execution_id: Ids = None, batch_id: Ids = None,
-        job_id: Ids = None, type: Ids = None,  # noqa: A002
+        job_id: Ids = None, type: Ids = None,
     ) -> Watch:  # fmt: skip
         """
         Follow by callbacks, in another thread: ``on_events(events, cursor)``, also with no event when the cursor moves.
@@ -154,7 +154,7 @@ class Client(ABC):
 
     def follow(
         self, *, after: str = "now", execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None,
-        type: Ids = None, polling_interval: float = 5.0,  # noqa: A002
+        type: Ids = None, polling_interval: float = 5.0,
     ) -> Iterator[Event]:  # fmt: skip
         """
         Events past ``after`` (``start``, ``now`` or a cursor), each once and in order, then each that comes.

@@ -45,7 +45,8 @@ class Http:
     def stream(self, path: str, params: list[tuple[str, str]], accept: str) -> Iterator[httpx.Response]:
         """One answer that is read as it comes; a generator of one response, closed with it."""
         try:
-            with self._client.stream("GET", path, params=params, headers={"Accept": accept}) as response:
+            query, headers = httpx.QueryParams(tuple(params)), {"Accept": accept}
+            with self._client.stream("GET", path, params=query, headers=headers) as response:
                 if response.is_error:
                     response.read()
                 raise_for(self.url, response)

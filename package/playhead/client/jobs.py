@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -110,7 +110,7 @@ class Batch:
     def track(self, items: Iterable[_Item], name: str = "track", total: int | None = None) -> Iterator[_Item]:
         """Go through items as one job of this batch; progress is told a few times a second at most."""
         if total is None:
-            total = len(items) if hasattr(items, "__len__") else None
+            total = len(items) if isinstance(items, Sized) else None
         with self.job(name) as job:
             due = time.monotonic() + _TICK_S
             clock = time.monotonic

@@ -31,6 +31,10 @@ class EventQuery:
     def __repr__(self) -> str:
         return f"<EventQuery {self._filters}>"
 
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The rows as they stream, for what is larger than memory."""
+        return self._ask().reader
+
     def to_arrow(self) -> pa.Table:
         """A table with the columns of an events frame; its schema's metadata has the cursor."""
         answer = self._ask()

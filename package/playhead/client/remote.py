@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from playhead.client.api import Client, OnEvents, OnStatus
 from playhead.client.http import Http
 from playhead.client.publisher import Publisher
 from playhead.client.query import Answer, EventQuery
+from playhead.client.spill import wire
 from playhead.client.status import ConnectionState
 from playhead.client.stream import Subscription, wire_filter
-from playhead.events import Filter, NewEvent, now
+from playhead.events import Filter, NewEvent, now, time_text
 from playhead.state import STATES
 
 if TYPE_CHECKING:
@@ -80,6 +82,23 @@ class RemoteClient(Client):
     def batches(self) -> pd.DataFrame:
         rows = self._http.call("GET", "/api/batches", params={"limit": str(10**9)}).json()["batches"]
         return batches_frame(rows)
+
+    def stats(self) -> dict[str, Any]:
+        """The server's figures for people."""
+        found: dict[str, Any] = self._http.call("GET", "/api/stats").json()
+        return found
+
+    def send(self, events: list[NewEvent]) -> int:
+        """Publish at once, past the queue, and wait until it is durable; how many were new."""
+        body = b"\n".join(wire(event) for event in events)
+        headers = {"Content-Type": "application/x-ndjson"}
+        done = self._http.call("POST", "/api/events", content=body, headers=headers).json()
+        return int(done["accepted"]) - int(done["duplicates"])
+
+    def delete_older(self, than: datetime) -> int:
+        """Delete the events with a timestamp before ``than``; how many there were."""
+        answer = self._http.call("DELETE", "/api/events", params={"olderThan": time_text(than)})
+        return int(answer.json()["deleted"])
 
     def _watch(
         self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None,
@@ -169,4 +188,4 @@ def batches_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(flat, columns=["batch_id", *STATES, "executions", "first", "last"])
     for name in ("first", "last"):
         frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601").dt.as_unit("us")
-    return frame.astype({"batch_id": "str"} | {name: "int64" for name in (*STATES, "executions")})
+    return frame.astype({"batch_id": "str"} | dict.fromkeys((*STATES, "executions"), "int64"))

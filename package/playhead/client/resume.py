@@ -37,7 +37,8 @@ def wait_s(attempt: int, told_s: float | None = None) -> float:
     """Seconds before attempt ``attempt`` (from 1): exponential with full jitter, or what the server said."""
     if told_s is not None:
         return min(max(told_s, 0.0), 60.0)
-    return min(_MOST_S, _FIRST_S * 2 ** min(attempt - 1, 10)) * random.uniform(0.5, 1.0)
+    most: float = min(_MOST_S, _FIRST_S * 2 ** min(attempt - 1, 10))
+    return most * random.uniform(0.5, 1.0)
 
 
 def is_fatal(status: int) -> bool:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from typing import Any, Literal
 
@@ -82,13 +82,13 @@ class Subscription:
 
     def __init__(
         self, http: Http, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None = None,
-        on_reset: Callable[[str], None] | None = None, polling_interval: float = 5.0,
+        on_reset: Callable[[str], None] | None = None, polling_interval: float = 5.0, transport: Transport = "websocket",
     ) -> None:  # fmt: skip
         self._http, self._where, self._after = http, where, after
         self._on_events, self._on_status, self._on_reset = on_events, on_status, on_reset
         self._polling_interval = polling_interval
         self._cursor: Cursor | None = Cursor.parse(after) if after not in ("start", "now") else None
-        self._transport: Transport = "websocket"
+        self._transport: Transport = transport
         self._attempt = 0
         self._lag_ms: float | None = None
         self.error: PlayheadError | None = None
@@ -227,7 +227,7 @@ class Subscription:
         timeout = httpx.Timeout(20.0, connect=5.0)
         async with httpx.AsyncClient(trust_env=False, timeout=timeout) as client:
             url = f"{self._http.url}/api/events/stream"
-            async with client.stream("GET", url, params=params, headers=headers) as response:
+            async with client.stream("GET", url, params=httpx.QueryParams(tuple(params)), headers=headers) as response:
                 if response.is_error:
                     await response.aread()
                     raise_for(self._http.url, response)
@@ -272,7 +272,7 @@ class Subscription:
     async def _page(self, client: httpx.AsyncClient) -> bool:
         """Read one page; whether there is more at once."""
         params = [*wire_filter(self._where), ("after", self.cursor), ("limit", "1000")]
-        response = await client.get(f"{self._http.url}/api/events", params=params)
+        response = await client.get(f"{self._http.url}/api/events", params=httpx.QueryParams(tuple(params)))
         try:
             raise_for(self._http.url, response)
         except CursorGone as gone:
@@ -285,7 +285,7 @@ class Subscription:
         return bool(body["pagination"]["hasMore"])
 
 
-async def _opened(connecting: Any) -> AsyncIterator[Any]:
+async def _opened(connecting: Any) -> AsyncGenerator[Any, None]:
     """One connection, no retries of its own: when to try again is decided in one place."""
     socket = await connecting
     try:

@@ -1,0 +1,5 @@
+"""The command line: ``playhead serve | demo | tail | export | import | prune | status``."""
+
+from playhead.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,194 @@
+"""``playhead export``, ``playhead import`` and ``playhead prune``: recordings and servers to files and back."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Annotated, Any, cast
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import typer
+
+from playhead.client import Client, connect
+from playhead.client.local import LocalClient
+from playhead.client.remote import RemoteClient
+from playhead.columns import KNOWN, join
+from playhead.errors import InvalidEvent
+from playhead.events import NewEvent, duration_s, new_event, parse_time, time_text
+
+ENDINGS = (".parquet", ".arrow", ".csv", ".ndjson", ".ndjson.gz")
+_GROUP = 10_000
+Target = Annotated[str, typer.Argument(help="A recording (*.playhead) or a server's url.")]
+Token = Annotated[str | None, typer.Option(envvar="PLAYHEAD_TOKEN", help="The server's token.")]
+
+
+def ending(path: Path) -> str:
+    """Which of `ENDINGS` a file has; raises ValueError."""
+    found = next((one for one in sorted(ENDINGS, key=len, reverse=True) if path.name.endswith(one)), None)
+    if found is None:
+        raise ValueError(f"{path.name!r}: a file ends in one of {', '.join(ENDINGS)}")
+    return found
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{text}\033[K", end="", file=sys.stderr, flush=True)
+
+
+def export(source: Target, file: Path, token: Token = None) -> None:
+    """Write every event to a file, by its ending; the file appears whole or not at all."""
+    kind = ending(file)
+    if not source.startswith("http") and not Path(source).is_dir():
+        raise ValueError(f"there is no recording at {source}")
+    draft = file.with_name(f".{file.name}.part")
+    with connect(source, token=token) as client:
+        try:
+            rows = _write(client, kind, draft)
+            draft.rename(file)
+        finally:
+            draft.unlink(missing_ok=True)
+    _say("")
+    print(f"{rows:,} events in {file}")
+
+
+def _write(client: Client, kind: str, draft: Path) -> int:
+    query = client.events()
+    if kind == ".parquet":
+        return query.to_parquet(draft)
+    reader = query.to_reader()
+    rows = 0
+    opened = gzip.open if kind == ".ndjson.gz" else open
+    with cast("IO[bytes]", opened(draft, "wb")) as out:
+        writer: Any = None
+        if kind == ".arrow":
+            writer = pa.ipc.new_file(out, reader.schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        elif kind == ".csv":
+            writer = pyarrow.csv.CSVWriter(out, reader.schema)
+        for batch in reader:
+            rows += batch.num_rows
+            if writer is None:
+                out.writelines(wire_lines(batch))
+            else:
+                writer.write_batch(batch)
+            _say(f"{rows:,} events")
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def wire_lines(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Rows of an events frame as lines of wire JSON."""
+    names = {"execution_id": "executionId", "batch_id": "batchId", "job_id": "jobId", "organization_id": "organizationId"}
+    for row in batch.to_pylist():
+        event = {"seq": row["seq"], "id": row["id"], "type": row["type"], "timestamp": time_text(row["timestamp"])}
+        event |= {wire: row[name] for name, wire in names.items()}
+        event["data"] = join(tuple(row[name] for name in KNOWN.values()), row["data"])
+        event["createdAt"] = time_text(row["created_at"])
+        yield msgspec.json.encode(event) + b"\n"
+
+
+def _rows(file: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each event stands in the file, and its fields."""
+    if kind in (".ndjson", ".ndjson.gz"):
+        opened = gzip.open if kind == ".ndjson.gz" else open
+        with cast("IO[bytes]", opened(file, "rb")) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    try:
+                        yield f"line {number}", msgspec.json.decode(line)
+                    except msgspec.DecodeError as error:
+                        raise ValueError(f"{file}, line {number}: not JSON: {error}; nothing was imported") from None
+        return
+    try:
+        if kind == ".parquet":
+            batches: Any = pyarrow.parquet.ParquetFile(file).iter_batches()
+        elif kind == ".arrow":
+            opened_file = pa.ipc.open_file(file)
+            batches = (opened_file.get_batch(place) for place in range(opened_file.num_record_batches))
+        else:
+            text = {name: pa.string() for name in ("id", "type", "timestamp", "execution_id", "batch_id", "job_id", "data")}
+            text |= {name: pa.string() for name in KNOWN.values() if name != "progress_percentage"}
+            convert = pyarrow.csv.ConvertOptions(
+                column_types=text | {"organization_id": pa.string(), "progress_percentage": pa.float64()},
+                strings_can_be_null=True, quoted_strings_can_be_null=False,
+            )  # fmt: skip
+            batches = pyarrow.csv.open_csv(file, convert_options=convert)
+        number = 0
+        for batch in batches:
+            for row in batch.to_pylist():
+                number += 1
+                known = tuple(row.get(name) for name in KNOWN.values())
+                names = ("id", "type", "timestamp", "execution_id", "batch_id", "job_id", "organization_id")
+                fields = {name: row.get(name) for name in names}
+                if isinstance(fields["timestamp"], str):
+                    fields["timestamp"] = fields["timestamp"].replace(" ", "T", 1)
+                yield f"row {number}", fields | {"data": join(known, row.get("data") or "{}")}
+    except pa.ArrowException as error:
+        raise ValueError(f"{file} cannot be read as {kind}: {error}; nothing was imported") from None
+
+
+def _checked(file: Path, kind: str) -> Iterator[NewEvent]:
+    for index, (where, fields) in enumerate(_rows(file, kind)):
+        try:
+            yield new_event(fields, index)
+        except InvalidEvent as error:
+            field = f", field {error.field!r}" if error.field else ""
+            raise ValueError(f"{file}, {where}{field}: {error.reason}; nothing was imported") from None
+
+
+def import_(file: Path, target: Target, token: Token = None) -> None:
+    """Read events of a file into a recording or a server. The whole file is checked before anything is stored."""
+    kind = ending(file)
+    count = 0
+    for _ in _checked(file, kind):
+        count += 1
+        if count % _GROUP == 0:
+            _say(f"{count:,} events checked")
+    stored = 0
+    with connect(target, token=token) as client:
+        group: list[NewEvent] = []
+        for event in _checked(file, kind):
+            group.append(event)
+            if len(group) == _GROUP:
+                stored += _store(client, group)
+                group = []
+                _say(f"{stored:,} of {count:,} events stored")
+        if group:
+            stored += _store(client, group)
+    _say("")
+    print(f"{count:,} events read, {stored:,} stored, {count - stored:,} were there already")
+
+
+def _store(client: Client, group: list[NewEvent]) -> int:
+    if isinstance(client, LocalClient):
+        done = client.recording.submit(group).result()
+        return done.accepted - done.duplicates
+    if isinstance(client, RemoteClient):
+        return client.send(group)
+    raise TypeError(f"cannot import into {client!r}")
+
+
+def prune(
+    target: Target,
+    older_than: Annotated[str, typer.Option(help="A time with a zone, or a duration back from now such as 30d.")],
+    token: Token = None,
+) -> None:
+    """Really delete the events with an older timestamp."""
+    try:
+        than = datetime.now(UTC) - timedelta(seconds=duration_s(older_than))
+    except ValueError:
+        than = parse_time(older_than, "--older-than")
+    with connect(target, token=token) as client:
+        if isinstance(client, LocalClient):
+            deleted = client.recording.delete_older(than)
+        elif isinstance(client, RemoteClient):
+            deleted = client.delete_older(than)
+        else:
+            raise TypeError(f"cannot prune {client!r}")
+    print(f"{deleted:,} events deleted")
