@@ -16,8 +16,11 @@ _HOMES = {
     "Filter": "playhead.events",
     "PlayheadError": "playhead.errors",
     "Recording": "playhead.recording",
+    "ConnectionStatus": "playhead.widgets",
+    "LiveGrid": "playhead.widgets",
+    "ReplayPlayer": "playhead.widgets",
 }
-_MODULES = ("frames", "recording", "events", "errors", "state", "client")
+_MODULES = ("frames", "recording", "widgets", "events", "errors", "state", "client")
 
 __all__ = ["__version__", *_HOMES]
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from playhead.events import Event as Event
     from playhead.events import Filter as Filter
     from playhead.recording import Recording as Recording
+    from playhead.widgets import ConnectionStatus as ConnectionStatus
+    from playhead.widgets import LiveGrid as LiveGrid
+    from playhead.widgets import ReplayPlayer as ReplayPlayer
 
 
 def __getattr__(name: str) -> Any:
