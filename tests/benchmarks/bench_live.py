@@ -9,7 +9,10 @@ Prints one table. The peer of the append is raw DuckDB inserting the same rows f
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,14 +23,17 @@ import duckdb
 import playhead as ph
 from playhead.columns import TABLE, to_arrow
 from playhead.recording import Recording
-from playhead_server.server import Settings, running
 
 
 def latency(rate: int, seconds: float, folder: Path) -> list[float]:
     """Milliseconds from `publish` in one client to `follow` in another, an event at a time."""
-    with running(Settings(recording=folder / "live.playhead", port=0, write_discovery=False)) as server:
-        publisher = ph.connect(server.url, token=server.token)
-        follower = ph.connect(server.url, token=server.token)
+    token = "token-of-the-benchmark"
+    command = [sys.executable, "-m", "playhead", "serve", str(folder / "live.playhead"), "--port", "0"]
+    env = os.environ | {"PLAYHEAD_TOKEN": token, "PLAYHEAD_RUNTIME_DIR": str(folder)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as server:
+        url = server.stdout.readline().strip() if server.stdout else ""
+        publisher = ph.connect(url, token=token)
+        follower = ph.connect(url, token=token)
         total = int(rate * seconds)
         found: list[float] = []
         is_ready = threading.Event()
@@ -56,6 +62,7 @@ def latency(rate: int, seconds: float, folder: Path) -> list[float]:
         reader.join(30)
         publisher.close()
         follower.close()
+        server.terminate()
     return found
 
 
