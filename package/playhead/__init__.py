@@ -20,7 +20,7 @@ _HOMES = {
     "LiveGrid": "playhead.widgets",
     "ReplayPlayer": "playhead.widgets",
 }
-_MODULES = ("frames", "recording", "widgets", "events", "errors", "state", "client")
+_MODULES = ("frames", "recording", "widgets", "events", "errors", "state", "client", "demo")
 
 __all__ = ["__version__", *_HOMES]
 

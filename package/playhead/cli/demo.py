@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from playhead.cli.audit import audit, names
 from playhead.cli.watch import table
 from playhead.client import connect
+from playhead.client.api import Client
+from playhead.demo import about, audit, distributions
 from playhead.events import Event
 from playhead.state import Executions
 
@@ -31,9 +31,8 @@ def demo(
         from playhead_server.server import Settings, running
     except ModuleNotFoundError as error:
         raise ValueError(f"the demo needs {error.name}: pip install 'playhead[server]'") from None
-    warnings.simplefilter("ignore", SyntaxWarning)
     console = Console()
-    wanted = names()[:limit]
+    wanted = distributions()[:limit]
     batch = f"audit {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with running(Settings(recording=recording, port=0, log_level="warning", write_discovery=False)) as server:
         console.print(f"auditing {len(wanted)} distributions as batch {batch!r} through {server.url}")
@@ -74,12 +73,27 @@ def demo(
     console.print("or run: make lab")
 
 
-def _work(client: Any, batch: str, wanted: list[str], url: str, token: str, workers: int) -> list[dict[str, Any]]:
+_clients: dict[str, Client] = {}
+
+
+def _audit(name: str, batch: str, url: str, token: str) -> dict[str, Any]:
+    """In a worker: one job, published from this process; ``error`` where it failed."""
+    client = _clients.get(url) or _clients.setdefault(url, connect(url, token=token))
+    try:
+        with client.batch(batch).job(name, **about(name)) as job:
+            return {"name": name} | audit(name, job)
+    except (SyntaxError, ValueError, OSError, RecursionError) as error:
+        return {"name": name, "error": f"{type(error).__name__}: {error}"}
+    finally:
+        client.flush(5)
+
+
+def _work(client: Client, batch: str, wanted: list[str], url: str, token: str, workers: int) -> list[dict[str, Any]]:
     """Audit in a pool of processes; each publishes its own jobs."""
     spawned = multiprocessing.get_context("spawn")
     with client.batch(batch, distributions=len(wanted)), ProcessPoolExecutor(workers, spawned) as pool:
         client.flush(5)
-        done = [pool.submit(audit, name, batch, url, token) for name in wanted]
+        done = [pool.submit(_audit, name, batch, url, token) for name in wanted]
         return [future.result() for future in done]
 
 
