@@ -88,8 +88,8 @@ def to_arrow(events: Iterable[Event]) -> pa.Table:
     micros = pa.timestamp("us")
     text = pa.string()
 
-    def times(values: Iterable[datetime]) -> pa.Array:
-        return pa.array([value.replace(tzinfo=None) for value in values], micros)
+    def times(values: Iterable[datetime | None]) -> pa.Array:
+        return pa.array([None if value is None else value.replace(tzinfo=None) for value in values], micros)
 
     columns: dict[str, pa.Array] = {
         "seq": pa.array([event.seq for event in rows], pa.int64()),
@@ -110,8 +110,9 @@ def to_arrow(events: Iterable[Event]) -> pa.Table:
     return pa.table(columns)
 
 
-def from_arrow(table: pa.Table) -> list[Event]:
-    """Events of a table with the columns of `TABLE`, times zoned or in UTC."""
+def events_of(table: pa.Table | pa.RecordBatch) -> list[Event]:
+    """Events of rows with the columns of `TABLE` or of `FRAME` (which say no ``expires_at``), times zoned or in UTC."""
+    names = set(table.schema.names)
 
     def zoned(name: str) -> list[datetime]:
         return [utc(value) for value in table.column(name).to_pylist()]
@@ -122,10 +123,16 @@ def from_arrow(table: pa.Table) -> list[Event]:
 
     known = zip(*(plain(name) for name in KNOWN.values()), strict=True)
     data = [join(fields, rest) for fields, rest in zip(known, plain("data"), strict=True)]
+    expires = zoned("expires_at") if "expires_at" in names else [None] * table.num_rows
     return [
         Event(*row)
         for row in zip(
             plain("seq"), plain("id"), plain("type"), zoned("timestamp"), plain("execution_id"), plain("batch_id"),
-            plain("job_id"), plain("organization_id"), data, zoned("created_at"), zoned("expires_at"), strict=True,
+            plain("job_id"), plain("organization_id"), data, zoned("created_at"), expires, strict=True,
         )
     ]  # fmt: skip
+
+
+def wire_lines(table: pa.Table | pa.RecordBatch) -> list[bytes]:
+    """Rows as lines of wire JSON, without their ends."""
+    return [event.to_json() for event in events_of(table)]

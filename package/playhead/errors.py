@@ -157,11 +157,20 @@ class AccessDenied(_UrlReason):
 
 
 class RequestRefused(PlayheadError):
-    """The server understood a request and refused it (RFC 9457)."""
+    """
+    The server understood a request and refused it (RFC 9457).
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(status, title, detail)
+    Attributes:
+        index: Which event of the request is the bad one, when it is one of them.
+        retry_after_s: When to try again, as the server says it; None when that cannot help.
+    """
+
+    def __init__(
+        self, status: int, title: str, detail: str, index: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(status, title, detail, index, retry_after_s)
         self.status, self.title, self.detail = status, title, detail
+        self.index, self.retry_after_s = index, retry_after_s
 
     def __str__(self) -> str:
         return f"{self.status} {self.title}: {self.detail}"

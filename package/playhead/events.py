@@ -130,8 +130,12 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
         return cls(epoch, int(digits))
 
 
-class Event(msgspec.Struct, frozen=True, rename="camel"):
-    """One fact about a job, as accepted into a log. Times are UTC with microseconds; ``data`` is a JSON object."""
+class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """
+    One fact about a job, as accepted into a log. Times are UTC with microseconds; ``data`` is a JSON object.
+
+    ``expires_at`` is None where it was read from a frame or an export, which do not hold it.
+    """
 
     seq: int
     id: str
@@ -143,7 +147,7 @@ class Event(msgspec.Struct, frozen=True, rename="camel"):
     organization_id: str | None
     data: dict[str, Any]
     created_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None = None
 
     def to_json(self) -> bytes:
         """The wire form."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 from starlette.requests import Request
 
-from playhead.columns import KNOWN, join
-from playhead.events import time_text
+from playhead.columns import wire_lines
 from playhead_server.problems import Problem
 
 FORMATS = {
@@ -81,7 +79,7 @@ def stream(name: str, reader: pa.RecordBatchReader) -> Iterator[bytes]:
     """The rows of a reader in a format, piece by piece."""
     if name == "ndjson":
         for batch in reader:
-            yield ndjson(batch)
+            yield b"".join(line + b"\n" for line in wire_lines(batch))
         return
     sink = _Sink()
     file = pa.PythonFile(sink, mode="w")
@@ -99,16 +97,3 @@ def stream(name: str, reader: pa.RecordBatchReader) -> Iterator[bytes]:
             yield piece
     writer.close()
     yield sink.take()
-
-
-def ndjson(batch: pa.RecordBatch) -> bytes:
-    """Events of a frame's columns as lines of wire JSON."""
-    names = {"execution_id": "executionId", "batch_id": "batchId", "job_id": "jobId", "organization_id": "organizationId"}
-    lines = []
-    for row in batch.to_pylist():
-        known = tuple(row[name] for name in KNOWN.values())
-        event = {"seq": row["seq"], "id": row["id"], "type": row["type"], "timestamp": time_text(row["timestamp"])}
-        event |= {wire: row[name] for name, wire in names.items()}
-        event |= {"data": join(known, row["data"]), "createdAt": time_text(row["created_at"])}
-        lines.append(msgspec.json.encode(event))
-    return b"\n".join(lines) + b"\n" if lines else b""

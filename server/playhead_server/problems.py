@@ -40,7 +40,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, errors.InvalidEvent):
         return Problem(422, str(error), index=error.index, field=error.field)
     if isinstance(error, errors.CursorGone):
-        return Problem(410, str(error), reason=error.reason, oldest=str(error.oldest))
+        return Problem(410, str(error), reason=error.reason, cursor=str(error.cursor), oldest=str(error.oldest))
     if isinstance(error, errors.QueueFull):
         return Problem(429, str(error), {"Retry-After": str(max(1, round(error.retry_after_s)))})
     if isinstance(error, errors.RecordingFull | errors.RecordingClosed):

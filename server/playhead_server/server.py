@@ -57,7 +57,8 @@ class Running:
 def _listen(settings: Settings) -> socket.socket:
     """The listening socket; what it is told here, each connection inherits, so a stalled reader is bounded and noticed."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family)
+    # the protocol must be named: asyncio turns Nagle's algorithm off (40 ms an answer) only for sockets that say TCP
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):

@@ -18,9 +18,9 @@ import typer
 from playhead.client import Client, connect
 from playhead.client.local import LocalClient
 from playhead.client.remote import RemoteClient
-from playhead.columns import KNOWN, join
+from playhead.columns import KNOWN, join, wire_lines
 from playhead.errors import InvalidEvent
-from playhead.events import NewEvent, duration_s, new_event, parse_time, time_text
+from playhead.events import NewEvent, duration_s, new_event, parse_time
 
 ENDINGS = (".parquet", ".arrow", ".csv", ".ndjson", ".ndjson.gz")
 _GROUP = 10_000
@@ -73,24 +73,13 @@ def _write(client: Client, kind: str, draft: Path) -> int:
         for batch in reader:
             rows += batch.num_rows
             if writer is None:
-                out.writelines(wire_lines(batch))
+                out.writelines(line + b"\n" for line in wire_lines(batch))
             else:
                 writer.write_batch(batch)
             _say(f"{rows:,} events")
         if writer is not None:
             writer.close()
     return rows
-
-
-def wire_lines(batch: pa.RecordBatch) -> Iterator[bytes]:
-    """Rows of an events frame as lines of wire JSON."""
-    names = {"execution_id": "executionId", "batch_id": "batchId", "job_id": "jobId", "organization_id": "organizationId"}
-    for row in batch.to_pylist():
-        event = {"seq": row["seq"], "id": row["id"], "type": row["type"], "timestamp": time_text(row["timestamp"])}
-        event |= {wire: row[name] for name, wire in names.items()}
-        event["data"] = join(tuple(row[name] for name in KNOWN.values()), row["data"])
-        event["createdAt"] = time_text(row["created_at"])
-        yield msgspec.json.encode(event) + b"\n"
 
 
 def _rows(file: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:

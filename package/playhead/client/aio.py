@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from playhead.client.connect import connect
+from playhead.client.follow import AsyncFollow
 from playhead.client.jobs import Batch, Job
 from playhead.client.query import EventQuery
 from playhead.client.status import ConnectionState
@@ -16,6 +17,44 @@ from playhead.events import Event
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+
+class AsyncEventQuery:
+    """As `EventQuery`; what reads is awaited."""
+
+    def __init__(self, query: EventQuery) -> None:
+        self._query = query
+
+    def __repr__(self) -> str:
+        return repr(self._query).replace("EventQuery", "AsyncEventQuery")
+
+    async def to_pandas(self) -> pd.DataFrame:
+        """As `EventQuery.to_pandas`."""
+        return await asyncio.to_thread(self._query.to_pandas)
+
+    async def to_arrow(self) -> pa.Table:
+        """As `EventQuery.to_arrow`."""
+        return await asyncio.to_thread(self._query.to_arrow)
+
+    async def to_polars(self) -> pl.DataFrame:
+        """As `EventQuery.to_polars`."""
+        return await asyncio.to_thread(self._query.to_polars)
+
+    async def to_parquet(self, path: str | os.PathLike[str]) -> int:
+        """As `EventQuery.to_parquet`."""
+        return await asyncio.to_thread(self._query.to_parquet, path)
+
+    async def count(self) -> int:
+        """As `EventQuery.count`."""
+        return await asyncio.to_thread(self._query.count)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        groups = self._query.groups()
+        while (group := await asyncio.to_thread(next, groups, None)) is not None:
+            for event in group:
+                yield event
 
 
 class AsyncClient:
@@ -23,6 +62,9 @@ class AsyncClient:
 
     def __init__(self, target: str | os.PathLike[str] | None = None, *, token: str | None = None) -> None:
         self._client = connect(target, token=token)
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self.url}>"
 
     @property
     def url(self) -> str:
@@ -46,9 +88,9 @@ class AsyncClient:
         """As `Client.job`."""
         return self._client.job(job_id, **options)
 
-    def events(self, **filters: Any) -> EventQuery:
-        """As `Client.events`; read it with ``await asyncio.to_thread(query.to_pandas)``."""
-        return self._client.events(**filters)
+    def events(self, **filters: Any) -> AsyncEventQuery:
+        """As `Client.events`: ``await client.events(…).to_pandas()``, or ``async for event in client.events(…)``."""
+        return AsyncEventQuery(self._client.events(**filters))
 
     async def executions(self, **filters: Any) -> pd.DataFrame:
         """As `Client.executions`."""
@@ -62,26 +104,11 @@ class AsyncClient:
         """As `Client.flush`."""
         return await asyncio.to_thread(self._client.flush, timeout)
 
-    async def follow(self, **options: Any) -> AsyncIterator[Event]:
-        """As `Client.follow`; leaving the loop ends it."""
-        loop = asyncio.get_running_loop()
-        box: asyncio.Queue[list[Event]] = asyncio.Queue()
-
-        def take(events: list[Event], cursor: str) -> None:
-            loop.call_soon_threadsafe(box.put_nowait, events)
-
-        def told(state: ConnectionState) -> None:
-            loop.call_soon_threadsafe(box.put_nowait, [])
-
-        watch = self._client.watch(on_events=take, on_status=told, **options)
-        try:
-            while True:
-                for event in await box.get():
-                    yield event
-                if watch.error is not None and box.empty():
-                    raise watch.error
-        finally:
-            watch.close()
+    def follow(self, **options: Any) -> AsyncFollow:
+        """As `Client.follow`: ``async for event in client.follow(…)``."""
+        return AsyncFollow(
+            lambda on_events, on_status: self._client.watch(on_events=on_events, on_status=on_status, **options)
+        )
 
     async def close(self) -> None:
         """As `Client.close`."""

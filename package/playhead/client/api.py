@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import queue
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from playhead.client.follow import Follow, OnEvents, OnStatus, Watch
 from playhead.client.jobs import Batch, Job
 from playhead.client.query import EventQuery
 from playhead.client.status import ConnectionState
@@ -19,25 +19,9 @@ from playhead.events import Cursor, Event, Filter, NewEvent, new_event, parse_ti
 if TYPE_CHECKING:
     import pandas as pd
 
-OnEvents = Callable[[list[Event], str], None]
-OnStatus = Callable[[ConnectionState], None]
+OnReset = Callable[[str], None]
 Ids = str | Iterable[str] | None
 _log = logging.getLogger("playhead.client")
-_WAITING = 1000
-
-
-class Watch(Protocol):
-    """A reader that follows until it is closed."""
-
-    status: ConnectionState
-    error: PlayheadError | None
-
-    @property
-    def cursor(self) -> str:
-        """The position up to which everything was given on."""
-
-    def close(self) -> None:
-        """Stop; again is harmless."""
 
 
 def moment_text(at: str | datetime | Cursor | None) -> str | None:
@@ -50,6 +34,20 @@ def moment_text(at: str | datetime | Cursor | None) -> str | None:
         except ValueError:
             return time_text(parse_time(at, "at"))
     return time_text(parse_time(at, "at"))
+
+
+def checked_after(after: str | Cursor) -> str:
+    """A position to follow from; raises InvalidCursor."""
+    if isinstance(after, str) and after in ("start", "now"):
+        return after
+    return str(after if isinstance(after, Cursor) else Cursor.parse(after))
+
+
+def checked_interval(seconds: float) -> float:
+    """Seconds between polls; raises ValueError."""
+    if not isinstance(seconds, int | float) or not 0.05 <= seconds <= 3600:
+        raise ValueError(f"polling_interval is a number of seconds from 0.05 to 3600, not {seconds!r}")
+    return float(seconds)
 
 
 class Client(ABC):
@@ -133,62 +131,47 @@ class Client(ABC):
 
     @abstractmethod
     def _watch(
-        self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None,
-        on_reset: Callable[[str], None] | None, polling_interval: float,
+        self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None, on_reset: OnReset | None,
+        polling_interval: float,
     ) -> Watch: ...  # fmt: skip
 
     def watch(
-        self, *, on_events: OnEvents, on_status: OnStatus | None = None, on_reset: Callable[[str], None] | None = None,
-        after: str = "now", polling_interval: float = 5.0, execution_id: Ids = None, batch_id: Ids = None,
+        self, *, on_events: OnEvents, on_status: OnStatus | None = None, on_reset: OnReset | None = None,
+        after: str | Cursor = "now", polling_interval: float = 5.0, execution_id: Ids = None, batch_id: Ids = None,
         job_id: Ids = None, type: Ids = None,
     ) -> Watch:  # fmt: skip
         """
-        Follow by callbacks, in another thread: ``on_events(events, cursor)``, also with no event when the cursor moves.
+        Follow by callbacks, in another thread, which must not wait in them.
 
-        ``on_reset(reason)`` is called when the position is no longer held; it is read on from the oldest then.
+        Args:
+            on_events: Called with events and the cursor after them; also with no event when the cursor moves.
+            on_status: Called with each change of the connection.
+            on_reset: Called with ``epoch`` or ``trimmed`` when the position is no longer held: what was built from the
+                events so far is of another log, or has a gap; it is read on from the oldest event.
+            after: ``start``, ``now`` or a cursor.
+            polling_interval: Seconds between two polls, where neither a WebSocket nor a stream gets through.
         """
         where = Filter.make(execution_id=execution_id, batch_id=batch_id, job_id=job_id, type=type)
-        if after not in ("start", "now"):
-            Cursor.parse(after)
-        return self._watch(where, after, on_events, on_status, on_reset, polling_interval)
+        return self._watch(where, checked_after(after), on_events, on_status, on_reset, checked_interval(polling_interval))
 
     def follow(
-        self, *, after: str = "now", execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None,
+        self, *, after: str | Cursor = "now", execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None,
         type: Ids = None, polling_interval: float = 5.0,
-    ) -> Iterator[Event]:  # fmt: skip
+    ) -> Follow:  # fmt: skip
         """
         Events past ``after`` (``start``, ``now`` or a cursor), each once and in order, then each that comes.
 
-        Reconnects and resumes by itself; ends by AccessDenied or RequestRefused when trying again cannot help.
+        It begins at once, reconnects and resumes by itself, and reads no further than 10,000 events ahead of the loop.
+
+        Raises:
+            AccessDenied, RequestRefused: from the loop, when trying again cannot help.
         """
-        box: queue.Queue[list[Event] | None] = queue.Queue(_WAITING)
-
-        def told(state: ConnectionState) -> None:
-            if watch_error():
-                box.put(None)
-
-        def watch_error() -> PlayheadError | None:
-            return holder[0].error if holder else None
-
-        holder: list[Watch] = []
-        watch = self.watch(
-            on_events=lambda events, cursor: box.put(events), on_status=told, after=after, execution_id=execution_id,
-            batch_id=batch_id, job_id=job_id, type=type, polling_interval=polling_interval,
+        return Follow(
+            lambda on_events, on_status: self.watch(
+                on_events=on_events, on_status=on_status, after=after, execution_id=execution_id, batch_id=batch_id,
+                job_id=job_id, type=type, polling_interval=polling_interval,
+            )
         )  # fmt: skip
-        holder.append(watch)
-        try:
-            while True:
-                try:
-                    events = box.get(timeout=1.0)
-                except queue.Empty:
-                    events = []
-                if watch.error is not None and not events and box.empty():
-                    raise watch.error
-                yield from events or ()
-        finally:
-            watch.close()
-            while not box.empty():  # a callback that waits for room ends
-                box.get_nowait()
 
     @property
     @abstractmethod

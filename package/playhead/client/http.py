@@ -1,10 +1,12 @@
-"""HTTP to a server: one connection pool, the token in a header, answers or errors of ours."""
+"""HTTP to a server: one connection pool a process, the token in a header, answers or errors of ours."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -20,7 +22,10 @@ class Http:
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url.rstrip("/")
         self._token = token
-        self._client = httpx.Client(base_url=self.url, headers=self.headers(), timeout=_TIMEOUT, trust_env=False)
+        self._pid = 0
+        self._pool: httpx.Client | None = None
+        # proxies and certificates of the environment are for servers elsewhere
+        self.trusts_environment = urlsplit(self.url).hostname not in ("127.0.0.1", "::1", "localhost")
 
     def __repr__(self) -> str:
         return f"<Http {self.url}>"
@@ -36,9 +41,9 @@ class Http:
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One answer; raises ServerUnavailable, AccessDenied, CursorGone or RequestRefused."""
         try:
-            response = self._client.request(method, path, **options)
+            response = self._client().request(method, path, **options)
         except httpx.HTTPError as error:
-            raise ServerUnavailable(self.url, str(error) or type(error).__name__) from error
+            raise unavailable(self.url, error) from error
         raise_for(self.url, response)
         return response
 
@@ -46,17 +51,33 @@ class Http:
         """One answer that is read as it comes; a generator of one response, closed with it."""
         try:
             query, headers = httpx.QueryParams(tuple(params)), {"Accept": accept}
-            with self._client.stream("GET", path, params=query, headers=headers) as response:
+            with self._client().stream("GET", path, params=query, headers=headers) as response:
                 if response.is_error:
                     response.read()
                 raise_for(self.url, response)
                 yield response
         except httpx.HTTPError as error:
-            raise ServerUnavailable(self.url, str(error) or type(error).__name__) from error
+            raise unavailable(self.url, error) from error
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        if self._pool is not None and self._pid == os.getpid():
+            self._pool.close()
+            self._pool = None
+
+    def _client(self) -> httpx.Client:
+        """The pool of this process: a forked child must not speak on its parent's connections."""
+        if self._pool is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._pool = httpx.Client(
+                base_url=self.url, headers=self.headers(), timeout=_TIMEOUT, trust_env=self.trusts_environment
+            )
+        return self._pool
+
+
+def unavailable(url: str, error: httpx.HTTPError) -> ServerUnavailable:
+    """What a failed call says."""
+    return ServerUnavailable(url, str(error) or type(error).__name__)
 
 
 def raise_for(url: str, response: httpx.Response) -> None:
@@ -74,5 +95,14 @@ def raise_for(url: str, response: httpx.Response) -> None:
         raise AccessDenied(url, detail)
     if response.status_code == 410 and "oldest" in problem:
         oldest = Cursor.parse(str(problem["oldest"]))
-        raise CursorGone(oldest, oldest, "epoch" if problem.get("reason") == "epoch" else "trimmed")
-    raise RequestRefused(response.status_code, str(problem.get("title") or response.reason_phrase), detail)
+        asked = Cursor.parse(str(problem.get("cursor") or oldest))
+        raise CursorGone(asked, oldest, "epoch" if problem.get("reason") == "epoch" else "trimmed")
+    index = problem.get("index")
+    wait = response.headers.get("retry-after", "")
+    raise RequestRefused(
+        response.status_code,
+        str(problem.get("title") or response.reason_phrase),
+        detail,
+        index if isinstance(index, int) else None,
+        float(wait) if wait.isdigit() else None,
+    )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING
 
-from playhead.client.api import Client, OnEvents, OnStatus
+from playhead.client.api import Client, OnReset
+from playhead.client.follow import OnEvents, OnStatus
 from playhead.client.query import Answer, EventQuery
 from playhead.client.remote import batches_frame
 from playhead.client.status import ConnectionState
-from playhead.errors import PlayheadError
+from playhead.errors import CursorGone, PlayheadError, QueueFull
 from playhead.events import Cursor, Event, Filter, NewEvent, now, parse_time, time_text
 from playhead.recording import Appended, Recording
 
@@ -43,18 +45,19 @@ class LocalClient(Client):
         self.url = str(self.recording.path)
         self._since = now()
         self._last: Future[Appended] | None = None
-        self._watches: list[_LocalWatch] = []
+        self._watches: weakref.WeakSet[_LocalWatch] = weakref.WeakSet()  # those that run, their threads hold
 
     def _put(self, event: NewEvent) -> None:
-        self._last = self.recording.submit([event])
+        try:
+            self._last = self.recording.submit([event])
+        except QueueFull:  # no other process to wait for: the disk sets the pace
+            self.flush(None)
+            self._last = self.recording.submit([event])
+        self._last.add_done_callback(_log_failure)
 
     def flush(self, timeout: float | None = 5.0) -> bool:
-        if self._last is not None:
-            try:
-                self._last.result(timeout)
-            except TimeoutError:
-                return False
-        return True
+        last = self._last
+        return last is None or not wait([last], timeout).not_done
 
     def _events(self, where: Filter, at: str | None, limit: int | None) -> EventQuery:
         moment = _moment(at)
@@ -88,13 +91,13 @@ class LocalClient(Client):
         return batches_frame(rows)
 
     def _watch(
-        self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None,
-        on_reset: Callable[[str], None] | None, polling_interval: float,
+        self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None, on_reset: OnReset | None,
+        polling_interval: float,
     ) -> _LocalWatch:  # fmt: skip
-        watch = _LocalWatch(self.recording, where, after, on_events)
-        self._watches.append(watch)
+        watch = _LocalWatch(self.recording, where, after, on_events, on_reset)
+        self._watches.add(watch)
         if on_status is not None:
-            on_status(watch.status)
+            on_status(self.status)
         return watch
 
     @property
@@ -106,23 +109,29 @@ class LocalClient(Client):
         return lambda: None
 
     def close(self) -> None:
-        for watch in self._watches:
+        for watch in list(self._watches):
             watch.close()
         self.recording.close()
+
+
+def _log_failure(done: Future[Appended]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _log.error("playhead: an event was not stored: %s", error)
 
 
 class _LocalWatch:
     """A thread that reads on whenever the recording has grown."""
 
-    def __init__(self, recording: Recording, where: Filter, after: str, on_events: OnEvents) -> None:
-        self._recording, self._where, self._on_events = recording, where, on_events
-        if after == "start":
-            self._seq = recording.oldest - 1
-        else:
-            self._seq = recording.head if after == "now" else recording.check(Cursor.parse(after))
+    def __init__(
+        self, recording: Recording, where: Filter, after: str, on_events: OnEvents, on_reset: OnReset | None
+    ) -> None:
+        self._recording, self._where, self._on_events, self._on_reset = recording, where, on_events, on_reset
+        self._seq = self._begin(after)
         self.error: PlayheadError | None = None
         self.status = ConnectionState("connected", "recording", 0, now(), f"the recording {recording.path}")
-        self._bell = threading.Event()
+        self._bell, self._may_read = threading.Event(), threading.Event()
+        self._may_read.set()
         self._is_closed = False
         self._leave = recording.subscribe(self._ring)
         threading.Thread(target=self._run, name="playhead-watch", daemon=True).start()
@@ -131,10 +140,29 @@ class _LocalWatch:
     def cursor(self) -> str:
         return str(self._recording.cursor(self._seq))
 
+    def pause(self) -> None:
+        self._may_read.clear()
+
+    def resume(self) -> None:
+        self._may_read.set()
+
     def close(self) -> None:
         self._is_closed = True
         self._leave()
+        self._may_read.set()
         self._bell.set()
+
+    def _begin(self, after: str) -> int:
+        if after == "start":
+            return self._recording.oldest - 1
+        if after == "now":
+            return self._recording.head
+        try:
+            return self._recording.check(Cursor.parse(after))
+        except CursorGone as gone:
+            if self._on_reset is not None:
+                self._on_reset(gone.reason)
+            return gone.oldest.seq
 
     def _ring(self, events: list[Event]) -> None:
         self._bell.set()
@@ -142,6 +170,7 @@ class _LocalWatch:
     def _run(self) -> None:
         try:
             while not self._is_closed:
+                self._may_read.wait()
                 self._bell.clear()
                 head = self._recording.head
                 events = self._recording.read(self._seq, upto=head, where=self._where, limit=_PAGE)

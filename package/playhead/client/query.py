@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from playhead.events import Event, expiry
+from playhead.events import Event
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,13 +77,13 @@ class EventQuery:
         """How many there are, without reading them."""
         return self._count()
 
-    def __iter__(self) -> Iterator[Event]:
-        from playhead.columns import KNOWN, join
+    def groups(self) -> Iterator[list[Event]]:
+        """Events in log order, as many at a time as they are read."""
+        from playhead.columns import events_of
 
         for batch in self._ask().reader:
-            for row in batch.to_pylist():
-                yield Event(
-                    row["seq"], row["id"], row["type"], row["timestamp"], row["execution_id"], row["batch_id"],
-                    row["job_id"], row["organization_id"], join(tuple(row[name] for name in KNOWN.values()), row["data"]),
-                    row["created_at"], expiry(row["created_at"], 30 * 86400),
-                )  # fmt: skip
+            yield events_of(batch)
+
+    def __iter__(self) -> Iterator[Event]:
+        for group in self.groups():
+            yield from group

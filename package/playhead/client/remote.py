@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from playhead.client.api import Client, OnEvents, OnStatus
+from playhead.client.api import Client, OnReset
+from playhead.client.follow import OnEvents, OnStatus
 from playhead.client.http import Http
 from playhead.client.publisher import Publisher
 from playhead.client.query import Answer, EventQuery
 from playhead.client.spill import wire
-from playhead.client.status import ConnectionState
-from playhead.client.stream import Subscription, wire_filter
+from playhead.client.status import ConnectionState, State
+from playhead.client.stream import Subscription
+from playhead.client.transports import wire_filter
 from playhead.events import Filter, NewEvent, now, time_text
 from playhead.state import STATES
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ARROW = "application/vnd.apache.arrow.stream"
+_BADNESS = {(state, polls): 2 * rank + polls for rank, state in enumerate(get_args(State)) for polls in (False, True)}
 
 
 class RemoteClient(Client):
@@ -32,7 +36,7 @@ class RemoteClient(Client):
         self._publisher = Publisher(self._http)
         self._lock = threading.Lock()
         self._listeners: list[OnStatus] = []
-        self._watches: list[Subscription] = []
+        self._watches: weakref.WeakSet[Subscription] = weakref.WeakSet()  # those that run, their tasks hold
         self._sentinel: Subscription | None = None
 
     def _put(self, event: NewEvent) -> None:
@@ -101,25 +105,24 @@ class RemoteClient(Client):
         return int(answer.json()["deleted"])
 
     def _watch(
-        self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None,
-        on_reset: Callable[[str], None] | None, polling_interval: float,
+        self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None, on_reset: OnReset | None,
+        polling_interval: float,
     ) -> Subscription:  # fmt: skip
         def told(state: ConnectionState) -> None:
             if on_status is not None:
                 on_status(state)
-            for listener in list(self._listeners):
-                listener(state)
+            self._told(state)
 
         watch = Subscription(self._http, where, after, on_events, told, on_reset, polling_interval)
-        with self._lock:
-            self._watches = [*self._watches[-500:], watch]
+        self._watches.add(watch)
         return watch
 
     @property
     def status(self) -> ConnectionState:
-        if self._watches:
-            return self._watches[-1].status
-        return ConnectionState("disconnected", "websocket", 0, now(), "nothing is followed yet")
+        """The worst state of all that is followed, so that no light is green over a dead stream."""
+        running = [watch.status for watch in list(self._watches) if not watch.is_closed]
+        nothing = ConnectionState("disconnected", "websocket", 0, now(), "nothing is followed yet")
+        return max(running, key=lambda one: _BADNESS[one.state, one.transport == "polling"], default=nothing)
 
     def on_status(self, callback: OnStatus) -> Callable[[], None]:
         with self._lock:
@@ -127,7 +130,7 @@ class RemoteClient(Client):
             if self._sentinel is None:  # someone wants to know: keep a connection that carries no event
                 nothing = Filter.make(type="playhead.none")
                 self._sentinel = Subscription(self._http, nothing, "now", lambda events, cursor: None, self._told)
-                self._watches.insert(0, self._sentinel)
+                self._watches.add(self._sentinel)
 
         def leave() -> None:
             with self._lock:
@@ -136,12 +139,13 @@ class RemoteClient(Client):
         return leave
 
     def _told(self, state: ConnectionState) -> None:
+        overall = self.status
         for listener in list(self._listeners):
-            listener(state)
+            listener(overall)
 
     def close(self) -> None:
         self._publisher.close()
-        for watch in self._watches:
+        for watch in list(self._watches):
             watch.close()
         self._http.close()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+from playhead.client.status import Transport
 from playhead.events import Cursor, Event
 
 Verdict = Literal["take", "gap", "epoch"]
@@ -31,6 +32,13 @@ def unseen(mine: Cursor | None, events: list[Event]) -> list[Event]:
     if mine is None or not events or events[0].seq > mine.seq:
         return events
     return [event for event in events if event.seq > mine.seq]
+
+
+def next_transport(transport: Transport, attempt: int, *, is_unsuited: bool | None) -> Transport:
+    """By what to try next: a step down when this one does not get through, the best again after other failures."""
+    if is_unsuited or (is_unsuited is None and attempt > 2):
+        return "sse" if transport == "websocket" else "polling"
+    return "websocket" if attempt > 1 else transport
 
 
 def wait_s(attempt: int, told_s: float | None = None) -> float:

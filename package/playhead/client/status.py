@@ -7,23 +7,27 @@ from typing import Literal
 
 import msgspec
 
+State = Literal["connected", "reconnecting", "disconnected"]
+Transport = Literal["websocket", "sse", "polling", "recording"]
+
 
 class ConnectionState(msgspec.Struct, frozen=True):
     """
+    How a reader is connected.
+
     Attributes:
         state: Connected; reconnecting by itself; disconnected for good or for long.
         transport: What carries the events now, or did last.
         attempt: Tries since the connection was lost; 0 when connected.
-        since: When this state began.
+        since: When this state began, UTC.
         detail: What happened and what to do; empty when all is well.
-        lag_events: Events in the log past the last one seen; None when not known.
-        lag_ms: Age of the newest event when it arrived; None before the first.
+        lag_ms: Milliseconds from an event's ``created_at`` until it arrived, of the newest one, by this machine's clock;
+            None before the first.
     """
 
-    state: Literal["connected", "reconnecting", "disconnected"]
-    transport: Literal["websocket", "sse", "polling", "recording"]
+    state: State
+    transport: Transport
     attempt: int
     since: datetime
     detail: str = ""
-    lag_events: int | None = None
     lag_ms: float | None = None

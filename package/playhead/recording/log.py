@@ -173,7 +173,7 @@ class Recording:
         if upto is not None:
             last = min(last, upto)
         table = self._table(where, first, min(last, self.head), at, limit, offset, descending, is_frame=False)
-        return table_columns.from_arrow(table)
+        return table_columns.events_of(table)
 
     def count(self, where: Filter = _EVERYTHING, at: At = None, after: int = 0) -> int:
         """How many events match."""

@@ -1,0 +1,224 @@
+"""
+The three ways a log is followed over the network: WebSocket, Server-Sent Events, polling.
+
+Each is an async generator of `Stretch`: what lies between two positions. It knows nothing of retries and reads on only
+when asked, so a slow consumer slows its own line and nobody else's. What went wrong is `Broken`, `Reset`, or an error of
+the library that no retry helps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+import zstandard
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from playhead.client.http import Http, raise_for
+from playhead.errors import AccessDenied, CursorGone, RequestRefused
+from playhead.events import Cursor, Event, Filter, time_text
+
+_PROTOCOLS = [Subprotocol("playhead.v1.zstd"), Subprotocol("playhead.v1")]
+_PING_S, _PING_TIMEOUT_S = 2.0, 3.0
+_SILENT_S = 20.0  # the server sends a heartbeat every 15 s
+_PERHAPS_AWAY = (502, 503, 504)
+_PAGE = 1000
+_NAMES = {"execution_id": "executionId", "batch_id": "batchId", "job_id": "jobId", "type": "type"}
+
+
+class Stretch(NamedTuple):
+    """The events of ``(start, to]`` that match; a ``start`` of None only moves the position on."""
+
+    start: Cursor | None
+    to: Cursor
+    events: list[Event]
+
+
+class Reset(Exception):
+    """The position is no longer held; it can be read on from ``oldest``."""
+
+    def __init__(self, oldest: Cursor, reason: str) -> None:
+        super().__init__(oldest, reason)
+        self.oldest, self.reason = oldest, reason
+
+
+class Broken(Exception):
+    """
+    The connection is of no more use.
+
+    Attributes:
+        is_unsuited: This transport does not get through at all; None: perhaps, or the server is away behind a proxy.
+    """
+
+    def __init__(self, reason: str, *, is_unsuited: bool | None = False) -> None:
+        super().__init__(reason)
+        self.is_unsuited = is_unsuited
+
+
+class _Message(msgspec.Struct, rename={"start": "from"}):
+    op: str
+    id: str | None = None
+    start: str | None = None
+    to: str | None = None
+    at: str | None = None
+    reason: str | None = None
+    oldest: str | None = None
+    code: str | None = None
+    message: str | None = None
+    events: list[Event] = []
+
+
+class _Pagination(msgspec.Struct, rename="camel"):
+    has_more: bool
+    next_cursor: str
+
+
+class _Page(msgspec.Struct):
+    events: list[Event]
+    pagination: _Pagination
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+_decode_page = msgspec.json.Decoder(_Page).decode
+
+
+def wire_filter(where: Filter) -> list[tuple[str, str]]:
+    """A filter as query parameters."""
+    found = [
+        (wire, value.replace(",", "\\,")) for name, wire in _NAMES.items() for value in getattr(where, name)
+    ]
+    return found + [(name, time_text(value)) for name in ("since", "until") if (value := getattr(where, name))]
+
+
+def message_filter(where: Filter) -> dict[str, Any]:
+    """A filter as a subscription's object."""
+    found: dict[str, Any] = {wire: list(values) for name, wire in _NAMES.items() if (values := getattr(where, name))}
+    return found | {name: time_text(value) for name in ("since", "until") if (value := getattr(where, name))}
+
+
+async def opened(http: Http) -> ClientConnection:
+    """A WebSocket, access not settled yet; raises Broken, AccessDenied or OSError."""
+    try:
+        return await connect(
+            http.websocket_url(), additional_headers=http.headers(), subprotocols=_PROTOCOLS, compression=None,
+            max_size=None, ping_interval=_PING_S, ping_timeout=_PING_TIMEOUT_S, open_timeout=5, close_timeout=1,
+            proxy=True if http.trusts_environment else None,
+        )  # fmt: skip
+    except InvalidStatus as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise AccessDenied(http.url, "the WebSocket was refused") from error
+        reason = f"the WebSocket was answered with {status}"
+        raise Broken(reason, is_unsuited=None if status in _PERHAPS_AWAY else True) from error
+    except InvalidHandshake as error:
+        raise Broken(f"no WebSocket gets through: {error}", is_unsuited=True) from error
+    except TimeoutError as error:
+        raise Broken("the server does not answer") from error
+
+
+async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
+    """By subprotocol ``playhead.v1.zstd``; pings notice a dead line within 5 s."""
+    socket = await opened(http)
+    try:
+        inflate = zstandard.ZstdDecompressor().decompressobj
+        ask = {"op": "subscribe", "id": "s", "filter": message_filter(where), "after": after}
+        await socket.send(json.dumps(ask))
+        async for frame in socket:
+            message = _decode(inflate().decompress(frame) if isinstance(frame, bytes) else frame)
+            if message.op == "events" and message.start is not None and message.to is not None:
+                yield Stretch(Cursor.parse(message.start), Cursor.parse(message.to), message.events)
+            elif message.op == "subscribed" and message.start is not None:
+                start = Cursor.parse(message.start)
+                yield Stretch(start, start, [])
+            elif message.op in ("heartbeat", "caught_up") and message.at is not None:
+                yield Stretch(None, Cursor.parse(message.at), [])
+            elif message.op == "reset":
+                raise Reset(Cursor.parse(message.oldest or ""), message.reason or "trimmed")
+            elif message.op == "error":
+                status = int(message.code) if message.code and message.code.isdigit() else 400
+                raise RequestRefused(status, "the subscription was refused", message.message or "")
+        raise Broken("the server closed the connection")
+    except ConnectionClosed as error:
+        code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
+        if code in (4401, 4403, 4408):
+            raise AccessDenied(http.url, reason) from error
+        raise Broken(f"the connection ended ({code}{', ' + reason if reason else ''})") from error
+    finally:
+        await socket.close()
+
+
+async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
+    """By Server-Sent Events; a cursor travels as ``Last-Event-ID``, and comments tell where the stream begins."""
+    headers = http.headers() | {"Accept": "text/event-stream"}
+    params = wire_filter(where)
+    if after in ("start", "now"):
+        params.append(("after", after))
+    else:
+        headers["Last-Event-ID"] = after
+    timeout = httpx.Timeout(_SILENT_S, connect=5.0)
+    async with (
+        httpx.AsyncClient(trust_env=http.trusts_environment, timeout=timeout) as client,
+        client.stream(
+            "GET", f"{http.url}/api/events/stream", params=httpx.QueryParams(tuple(params)), headers=headers
+        ) as response,
+    ):
+        if response.is_error:
+            await response.aread()
+            reason = f"the event stream was answered with {response.status_code}"
+            if response.status_code in (404, 405, 501):
+                raise Broken(reason, is_unsuited=True)
+            if response.status_code in _PERHAPS_AWAY:
+                raise Broken(reason, is_unsuited=None)
+            raise_for(http.url, response)
+        if "event-stream" not in response.headers.get("content-type", ""):
+            raise Broken("something between here and the server swallows streams", is_unsuited=True)
+        position: Cursor | None = None
+        identity, kind = "", ""
+        data: list[str] = []
+        async for line in response.aiter_lines():
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if name == "id":
+                identity = value
+            elif name == "event":
+                kind = value
+            elif name == "data":
+                data.append(value)
+            elif not name and value.startswith("from "):
+                position = Cursor.parse(value.removeprefix("from "))
+                yield Stretch(position, position, [])
+            elif not line and identity:
+                if kind == "reset":
+                    raise Reset(Cursor.parse(identity), str(json.loads("".join(data)).get("reason", "trimmed")))
+                to = Cursor.parse(identity)
+                yield Stretch(position, to, [Event.from_json("\n".join(data))] if data else [])
+                position, kind, data, identity = to, "", [], ""
+    raise Broken("the stream ended")
+
+
+async def polling(http: Http, where: Filter, after: str, interval_s: float) -> AsyncGenerator[Stretch]:
+    """By pages of history, one each ``interval_s`` seconds when there is nothing more at once."""
+    timeout = httpx.Timeout(10.0, connect=5.0)
+    trusts = http.trusts_environment
+    async with httpx.AsyncClient(trust_env=trusts, timeout=timeout, headers=http.headers()) as client:
+        while True:
+            params = [*wire_filter(where), ("after", after), ("limit", str(_PAGE))]
+            response = await client.get(f"{http.url}/api/events", params=httpx.QueryParams(tuple(params)))
+            try:
+                raise_for(http.url, response)
+            except CursorGone as gone:
+                raise Reset(gone.oldest, gone.reason) from None
+            page = _decode_page(response.content)
+            to = Cursor.parse(page.pagination.next_cursor)
+            begun = time.monotonic()
+            yield Stretch(Cursor.parse(after) if after not in ("start", "now") else None, to, page.events)
+            after = str(to)
+            if not page.pagination.has_more:
+                await asyncio.sleep(max(0.0, begun + interval_s - time.monotonic()))
