@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -23,6 +25,7 @@ from playhead_server.service import Service, service_of
 from playhead_server.settings import Settings
 
 _log = logging.getLogger("playhead.server")
+_HEADERS = ["Authorization", "X-Playhead-Token", "Content-Type", "Last-Event-ID"]
 
 
 async def post_ticket(request: Request) -> Response:
@@ -62,10 +65,9 @@ def create_app(settings: Settings, recording: Recording, access: Access) -> Star
         try:
             yield
         finally:
-            service.is_stopping = True
+            service.stop()
             sweeper.cancel()
             await asyncio.gather(sweeper, return_exceptions=True)
-            fanout.close()
 
     handlers = {
         PlayheadError: problems.on_error,
@@ -73,7 +75,14 @@ def create_app(settings: Settings, recording: Recording, access: Access) -> Star
         ValueError: problems.on_error,
         HTTPException: problems.on_http_error,
     }
-    return Starlette(routes=ROUTES, lifespan=lifespan, exception_handlers=handlers)
+    allowed = list(settings.allow_origins)
+    cors = Middleware(
+        CORSMiddleware, allow_origins=allowed, allow_methods=["GET", "POST", "DELETE"], allow_headers=_HEADERS,
+        expose_headers=["X-Playhead-Cursor", "Retry-After"],
+    )  # fmt: skip
+    return Starlette(
+        routes=ROUTES, lifespan=lifespan, exception_handlers=handlers, middleware=[cors] if allowed else []
+    )
 
 
 async def _sweep(service: Service) -> None:

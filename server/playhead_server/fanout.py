@@ -9,6 +9,7 @@ one that falls behind reads from the ring, then from the recording.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import NamedTuple
 
 from playhead.events import Event, Filter
@@ -17,6 +18,10 @@ from playhead.recording import Recording
 _RING_EVENTS = 50_000
 _RING_BYTES = 64 * 2**20
 _CHUNK = 1_000
+
+
+class FeedClosed(Exception):
+    """No more comes: the server ends."""
 
 
 class Stretch(NamedTuple):
@@ -58,9 +63,11 @@ class Fanout:
         self._loop = asyncio.get_running_loop()
         self._unsubscribe = recording.subscribe(self._from_writer)
         self.delivered = 0
+        self.is_closed = False
 
     def _from_writer(self, events: list[Event]) -> None:
-        self._loop.call_soon_threadsafe(self._take, events)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the events are on disk, and nobody waits for them
+            self._loop.call_soon_threadsafe(self._take, events)
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
@@ -125,8 +132,11 @@ class Fanout:
         return Stretch(after, to, [event.seq for event in events], [event.to_json() for event in events])
 
     def close(self) -> None:
-        """Take no more events."""
+        """Take no more events, and let every reader go; again is harmless."""
+        self.is_closed = True
         self._unsubscribe()
+        for group in self._groups.values():
+            group.bell.set()
 
 
 class Reader:
@@ -149,9 +159,16 @@ class Reader:
         return self.cursor
 
     async def next(self) -> Stretch:
-        """The next stretch; may be empty when it reaches the head without a match. Waits when caught up."""
+        """
+        The next stretch; may be empty when it reaches the head without a match. Waits when caught up.
+
+        Raises:
+            FeedClosed: the server ends, and everything before was given.
+        """
         while True:
             if self.is_caught_up:
+                if self._fanout.is_closed:
+                    raise FeedClosed
                 await self._group.bell.wait()
                 continue
             stretch = await self._fanout.read(self.where, self._group, self.cursor)

@@ -36,7 +36,7 @@ async def get_events(request: Request) -> Response:
     is_descending = params.choice(query, "order", ("asc", "desc"), "asc") == "desc"
     at = params.moment(params.single(query, "at"), recording)
     after_text = params.single(query, "after")
-    after = params.position(after_text, recording, "start") if after_text or not is_descending else 0
+    after = params.position(after_text, recording, "start") if after_text or not is_descending else None
     offset = params.number(query, "offset", 0, 0, 10**12) or 0
     if name != "json":
         limit = params.number(query, "limit", None, 0, 10**12)
@@ -53,20 +53,29 @@ async def get_events(request: Request) -> Response:
     size = 100 if limit is None else limit
     is_counted = params.choice(query, "total", ("true", "false"), "false") == "true"
 
-    def ask() -> tuple[list[Event], int | None]:
+    def ask() -> tuple[list[Event], int | None, int | None]:
+        head = recording.head
         found = recording.read(
-            after, where=where, at=at, limit=size + 1, offset=offset, descending=is_descending
+            after, upto=head, where=where, at=at, limit=size + 1, offset=offset, descending=is_descending
         )
-        return found, recording.count(where, at) if is_counted else None
+        total = recording.count(where, at) if is_counted else None
+        if len(found) <= size:  # no more: go on behind all that was looked at
+            return found, total, None if after is None or is_descending else max(head, after)
+        if not offset:
+            return found, total, found[size - 1].seq if size else after
+        # the next request has the same offset, so its start lies one page, and not the offset too, further on
+        before = recording.read(after, where=where, at=at, limit=1, offset=size - 1, descending=is_descending) if size else []
+        return found, total, before[0].seq if before else after
 
-    found, total = await asyncio.to_thread(ask)
+    found, total, next_seq = await asyncio.to_thread(ask)
     events = found[:size]
-    next_seq = events[-1].seq if events else after
+    if next_seq is None and (events or after_text):
+        next_seq = events[-1].seq if events else after
     pagination: dict[str, Any] = {
         "limit": size,
         "offset": offset,
         "hasMore": len(found) > size,
-        "nextCursor": str(recording.cursor(next_seq)) if events or after_text or not is_descending else None,
+        "nextCursor": None if next_seq is None else str(recording.cursor(next_seq)),
     }
     if total is not None:
         pagination["total"] = total

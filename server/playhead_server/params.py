@@ -20,7 +20,9 @@ _CURSOR = re.compile(r"[A-Za-z0-9]{1,32}:\d{1,18}\Z")
 def known(params: QueryParams, *names: str) -> None:
     """Refuse parameters that are not for this call, so that a misspelt filter is never silently ignored."""
     for name in params:
-        if name not in names and name not in ("token", "ticket"):
+        if name not in names and name != "ticket":
+            if name == "token":
+                raise ValueError("no token in a url: send it as a header, or trade it for a ticket at POST /api/tickets")
             raise ValueError(f"unknown parameter {name!r}; this call takes {', '.join(names)}")
 
 

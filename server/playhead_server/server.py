@@ -88,7 +88,7 @@ def _prepared(settings: Settings) -> Iterator[tuple[_Server, socket.socket, Reco
             )  # fmt: skip
 
             def stopping() -> None:
-                app.state.service.is_stopping = True
+                app.state.service.stop()
 
             server = _Server(config, stopping)
             if settings.write_discovery:

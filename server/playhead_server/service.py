@@ -29,6 +29,11 @@ class Service:
     streams: int = 0
     is_stopping: bool = False
 
+    def stop(self) -> None:
+        """Let every reader go; what was submitted is still stored."""
+        self.is_stopping = True
+        self.fanout.close()
+
 
 def service_of(connection: HTTPConnection) -> Service:
     """The service of a request or socket."""

@@ -19,8 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from playhead.errors import CursorGone
+from playhead.events import Filter
 from playhead_server import params
-from playhead_server.fanout import Reader
+from playhead_server.fanout import FeedClosed, Reader
 from playhead_server.service import Service, service_of
 
 _SEND_TIMEOUT_S = 25.0
@@ -44,27 +45,29 @@ async def get_stream(request: Request) -> Response:
             reset = f"event: reset\nid: {gone.oldest}\ndata: {facts}\n\n".encode()
     else:
         position = params.position(after, recording, "now")
-    reader = Reader(service.fanout, where, position)
     return EventSourceResponse(
-        _feed(service, reader, reset),
+        _feed(service, where, position, reset),
         ping=1_000_000,  # the feed's own heartbeats carry the cursor
         send_timeout=_SEND_TIMEOUT_S,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _feed(service: Service, reader: Reader, reset: bytes) -> AsyncIterator[bytes]:
+async def _feed(service: Service, where: Filter, position: int, reset: bytes) -> AsyncIterator[bytes]:
     epoch = service.recording.epoch
+    reader = Reader(service.fanout, where, position)  # here, so that it is always closed again
     service.streams += 1
     try:
         yield reset + f"retry: 1000\n: from {epoch}:{reader.cursor}\n\n".encode()
-        while not service.is_stopping:
+        while True:
             try:
                 async with asyncio.timeout(service.settings.heartbeat_s):
                     stretch = await reader.next()
             except TimeoutError:
                 yield f": heartbeat\nid: {epoch}:{reader.settle()}\n\n".encode()
                 continue
+            except FeedClosed:
+                return
             if stretch.events:
                 yield b"".join(
                     b"id: %b:%d\ndata: %b\n\n" % (epoch.encode(), seq, event)

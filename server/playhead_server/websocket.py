@@ -21,7 +21,7 @@ from playhead.errors import CursorGone, InvalidEvent, PlayheadError
 from playhead.events import Filter
 from playhead_server import params
 from playhead_server.access import Grant
-from playhead_server.fanout import Reader, Stretch
+from playhead_server.fanout import FeedClosed, Reader, Stretch
 from playhead_server.problems import Problem, problem_of
 from playhead_server.publish import store
 from playhead_server.service import Service, service_of
@@ -75,6 +75,7 @@ class _Socket:
         head = str(recording.cursor(self._service.fanout.head))
         await self._send({"op": "welcome", "version": 1, "epoch": recording.epoch, "head": head})
         query = self._socket.query_params
+        params.known(query, *params.FILTERS, "after")
         if any(name in query for name in (*params.FILTERS, "after")):
             where = params.filter_of(query, self._grant.organization_id)
             await self._subscribe("default", where, params.single(query, "after"))
@@ -211,7 +212,10 @@ class _Socket:
             if not is_told and reader.is_caught_up:
                 is_told = True
                 await self._send({"op": "caught_up", "id": identity, "at": f"{epoch}:{subscription.settle()}"})
-            stretch = await reader.next()
+            try:
+                stretch = await reader.next()
+            except FeedClosed:
+                return
             if stretch.events:
                 await self._send_bytes(_events(identity, epoch, subscription.sent, stretch))
             subscription.sent = max(subscription.sent, stretch.to)

@@ -26,7 +26,6 @@ from playhead.recording.writer import Appended, Writer
 from playhead.state import STATES, executions_sql
 
 _EVERYTHING = Filter()
-_LAST = 2**62
 
 
 class Recording:
@@ -156,23 +155,21 @@ class Recording:
     # reading
 
     def read(
-        self, after: int = 0, *, upto: int | None = None, where: Filter = _EVERYTHING, at: At = None,
+        self, after: int | None = None, *, upto: int | None = None, where: Filter = _EVERYTHING, at: At = None,
         limit: int | None = 100, offset: int = 0, descending: bool = False,
     ) -> list[Event]:  # fmt: skip
         """
         Events in log order.
 
         Args:
-            after: Exclusive: seq above it; with ``descending`` seq below it, 0 for the head.
-            upto: Inclusive bound of seq when ascending.
+            after: Exclusive: seq above it, with ``descending`` below it; None for all.
+            upto: Inclusive bound of seq.
             where: The filter; it applies before limits.
             at: As it was known (a cursor) or as it happened (a time).
             limit: At most so many; None for all.
         """
-        first, last = (after + 1, _LAST) if not descending else (0, after - 1 if after else _LAST)
-        if upto is not None:
-            last = min(last, upto)
-        table = self._table(where, first, min(last, self.head), at, limit, offset, descending, is_frame=False)
+        first, last = self._range(after, upto, descending)
+        table = self._table(where, first, last, at, limit, offset, descending, is_frame=False)
         return table_columns.events_of(table)
 
     def count(self, where: Filter = _EVERYTHING, at: At = None, after: int = 0) -> int:
@@ -186,16 +183,15 @@ class Recording:
         return int(rows[0][0] or 0)
 
     def arrow(
-        self, where: Filter = _EVERYTHING, *, at: At = None, after: int = 0, upto: int | None = None,
+        self, where: Filter = _EVERYTHING, *, at: At = None, after: int | None = None, upto: int | None = None,
         limit: int | None = None, offset: int = 0, descending: bool = False,
     ) -> pa.RecordBatchReader:  # fmt: skip
         """The columns of an events frame as a stream of Arrow batches, in log order, in flat memory."""
-        last = self.head if upto is None else min(upto, self.head)
+        first, last = self._range(after, upto, descending)
         if limit is not None or offset or descending:
-            first, last = (after + 1, last) if not descending else (0, after - 1 if after else last)
             table = self._table(where, first, last, at, limit, offset, descending, is_frame=True)
             return table.to_reader(max_chunksize=65_536)
-        return pa.RecordBatchReader.from_batches(history.FRAME_SCHEMA, self._batches_of(where, after + 1, last, at))
+        return pa.RecordBatchReader.from_batches(history.FRAME_SCHEMA, self._batches_of(where, first, last, at))
 
     def executions(
         self, where: Filter = _EVERYTHING, *, states: Sequence[str] = (), at: At = None,
@@ -315,6 +311,12 @@ class Recording:
         return f"<Recording {str(self.path)!r} {self.cursor()}>"
 
     # inside
+
+    def _range(self, after: int | None, upto: int | None, descending: bool) -> tuple[int, int]:
+        last = self.head if upto is None else min(upto, self.head)
+        if after is None:
+            return 1, last
+        return (1, min(last, after - 1)) if descending else (after + 1, last)
 
     def _table(
         self, where: Filter, first: int, last: int, at: At, limit: int | None, offset: int, descending: bool, *,

@@ -2,103 +2,78 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from typing import Any
 
-import anywidget
-import traitlets
+import msgspec
 
 from playhead.client.api import Client
-from playhead.client.status import ConnectionState
 from playhead.events import Event
-from playhead.state import Executions
-from playhead.widgets._base import CSS, Row, bundle_with, row_of, source, static_table, status_text
+from playhead.state import STATES, Execution
+from playhead.widgets._following import Following
+from playhead.widgets._live import Part, built
 
-_TICK_S = 0.06
+_encode = msgspec.json.Encoder().encode
+Row = tuple[str, int, float | None, str | None, str | None, str | None, int, float | None]
 
 
-class LiveGrid(anywidget.AnyWidget):
+def _row(row: Execution) -> Row:
+    """What the page is told of an execution."""
+    return (
+        row.job_id, STATES.index(row.state), row.progress, row.step, row.url, row.error, row.attempt, row.duration_ms
+    )  # fmt: skip
+
+
+class LiveGrid(Following):
     """
-    Executions, failed and active first, live while the kernel is busy.
+    The executions of a batch, failed and active first, live while the kernel is busy.
+
+    The newest attempt of each job with its progress, step, url or error; counts by state; the connection, told
+    truthfully. Rows past ``max_display`` are scrolled to and counted, never left out.
 
     Args:
-        client: Where they come from.
+        client: Where they come from: ``ph.connect()``.
         batch_id: This batch; everything when not given.
-        polling_interval: Seconds between polls when no stream gets through.
-        max_display: Rows in sight; the rest scrolls, and is counted in the summary line.
+        polling_interval: Seconds between two looks when no stream gets through; the grid says when that is so.
+        max_display: Rows in sight; it can be assigned later.
+
+    Raises:
+        TypeError, ValueError: an argument that it cannot use; the message says what to write.
     """
 
-    _esm = source("live_grid.js")
-    _css = CSS
-    connection = traitlets.Unicode("reconnecting").tag(sync=True)
-    status_text = traitlets.Unicode("connecting").tag(sync=True)
-    max_display = traitlets.Int(6, min=1).tag(sync=True)
-    # never assigned while events stream; serialised when a page asks for the state, so a reload shows it
-    snapshot = traitlets.Int(0).tag(sync=True, to_json=lambda value, widget: widget._snapshot())
+    _esm = built("live_grid.js")
 
     def __init__(
         self, client: Client, *, batch_id: str | None = None, polling_interval: float = 5.0, max_display: int = 6
     ) -> None:
-        self._guard = threading.RLock()
-        self._executions = Executions()
-        self._places: dict[tuple[str | None, str], int] = {}
-        self._rows: list[Row] = []
-        self._changed: set[int] = set()
+        self._newest: list[Execution] = []
+        self._dirty: set[int] = set()
         self._rev = 0
-        self._wake = threading.Event()
-        self._is_over = False
-        super().__init__(max_display=max_display)
-        self._watch = client.watch(
-            on_events=self._take, on_status=self._told, after="start", batch_id=batch_id, polling_interval=polling_interval
-        )
-        threading.Thread(target=self._send_changes, name="playhead-grid", daemon=True).start()
+        self._is_cleared = False
+        super().__init__(client, batch_id=batch_id, polling_interval=polling_interval, max_display=max_display)
 
-    def _take(self, events: list[Event], cursor: str) -> None:
-        with self._guard:
-            for event in events:
-                row = self._executions.apply(event)
-                if row is not None:
-                    place = self._places.setdefault((row.execution_id, row.job_id), len(self._rows))
-                    if place == len(self._rows):
-                        self._rows.append(row_of(row))
-                    else:
-                        self._rows[place] = row_of(row)
-                    self._changed.add(place)
-        if events:
-            self._wake.set()
+    def _changed(self, place: int, row: Execution, event: Event) -> None:
+        if place == len(self._newest):
+            self._newest.append(row)
+        else:
+            self._newest[place] = row
+        self._dirty.add(place)
 
-    def _told(self, state: ConnectionState) -> None:
-        self.connection = state.state
-        self.status_text = status_text(state)
+    def _cleared(self) -> None:
+        self._newest, self._dirty = [], set()
+        self._rev = 0
+        self._is_cleared = True
 
-    def _send_changes(self) -> None:
-        """At most 16 messages a second, whatever the rate of events."""
-        while not self._is_over:
-            self._wake.wait()
-            self._wake.clear()
-            with self._guard:  # sent inside the lock: the order of revisions is the order on the wire
-                changed = [(place, self._rows[place]) for place in sorted(self._changed)]
-                self._changed.clear()
-                if changed and not self._is_over:
-                    self._rev += 1
-                    text = json.dumps(changed, separators=(",", ":")).encode()
-                    self.send({"kind": "delta", "rev": self._rev}, buffers=[text])
-            threading.Event().wait(_TICK_S)
+    def _part(self) -> Part | None:
+        if not self._dirty and not self._is_cleared:
+            return None
+        changes = [(place, _row(self._newest[place])) for place in sorted(self._dirty)]
+        self._dirty.clear()
+        self._is_cleared = False
+        self._rev += 1
+        return {}, [_encode(changes)]
 
-    def _snapshot(self) -> bytes:
-        with self._guard:
-            return json.dumps({"rev": self._rev, "rows": self._rows}, separators=(",", ":")).encode()
+    def _rows(self) -> dict[str, Any]:
+        return {"rev": self._rev, "rows": _encode([_row(row) for row in self._newest])}
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        with self._guard:
-            rows = self._executions.newest()
-            table = static_table(rows)
-        return bundle_with(super()._repr_mimebundle_(**options), f"<LiveGrid {len(rows)} executions>", table)
-
-    def close(self, *args: Any, **options: Any) -> None:
-        """Stop following and remove the widget."""
-        self._is_over = True
-        self._watch.close()
-        self._wake.set()
-        super().close(*args, **options)
+    def _extent(self) -> dict[str, Any]:
+        return {"rev": self._rev}

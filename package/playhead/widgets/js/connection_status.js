@@ -1,22 +1,50 @@
-export default {
-  render({ model, el }) {
-    const dot = h("span", { class: "ph-dot", "aria-hidden": "true" });
-    const text = h("span", {});
-    const root = h("div", { class: `ph-status ph-status-${model.get("style_name")}`, "data-playhead": "connection-status", role: "status" }, dot, text);
-    el.append(root);
-    let timer = 0;
-    const draw = () => {
-      const state = model.get("connection");
-      root.dataset.connection = state;
-      text.textContent = model.get("style_name") === "dot" ? "" : model.get("text");
-      root.title = model.get("tooltip");
-      root.setAttribute("aria-label", model.get("text"));
-      clearTimeout(timer);
-      root.classList.remove("ph-hidden");
-      if (state === "connected" && model.get("style_name") === "banner") timer = setTimeout(() => root.classList.add("ph-hidden"), model.get("hide_after_ms"));
-    };
-    model.on("change:connection change:text change:tooltip", draw);
-    draw();
-    return () => { clearTimeout(timer); model.off("change:connection change:text change:tooltip", draw); };
-  },
+// `ConnectionStatus` in the page: a banner that hides when all is well, or a dot.
+import { Channel } from "./channel.js";
+import { h, say, sayWithCode } from "./elements.js";
+import { connectionWords } from "./words.js";
+
+/** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
+
+export default () => {
+  const channel = new Channel();
+  return {
+    /** @param {Context} context */
+    initialize({ model }) {
+      return channel.open(model, () => {}, () => true);
+    },
+    /** @param {Context} context */
+    render({ model, el }) {
+      const isBanner = model.get("appearance") === "banner";
+      const glyph = h("span", { class: "ph-glyph", "aria-hidden": "true" });
+      const word = h("span", { class: isBanner ? "ph-word" : "ph-unseen" });
+      const why = h("span", { class: isBanner ? "ph-why" : "ph-unseen" });
+      const root = h("div", { class: `ph-status ph-${isBanner ? "banner" : "dot"}`, "data-playhead": "connection-status", role: "status" }, glyph, word, why);
+      el.append(root);
+      let shown = "";
+      let timer = 0;
+      const draw = () => {
+        const words = connectionWords(channel.status, channel.silentSince);
+        root.dataset.connection = words.state;
+        root.dataset.transport = channel.status.transport;
+        root.title = words.title;
+        const now = words.short + words.long;
+        if (now === shown) return;
+        shown = now;
+        say(glyph, words.glyph);
+        say(word, words.state === "connected" && words.short === "live" ? "connected, live" : words.short);
+        sayWithCode(why, words.long);
+        clearTimeout(timer);
+        root.hidden = false;
+        if (isBanner && words.state === "connected") {
+          timer = setTimeout(() => (root.hidden = true), model.get("hide_after_ms"));
+        }
+      };
+      const leave = channel.changed.listen(draw);
+      draw();
+      return () => {
+        clearTimeout(timer);
+        leave();
+      };
+    },
+  };
 };

@@ -1,44 +1,49 @@
+// `LiveGrid` in the page: the executions of a batch as they run.
+import { Channel, jsonOf } from "./channel.js";
+import { Signal, h } from "./elements.js";
+import { GridView } from "./grid.js";
+import { header } from "./light.js";
+import { RowStore } from "./row_store.js";
+
+/** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
+
 export default () => {
-  const store = { rows: [], rev: -1, listeners: new Set() };
-  const snapshot = (model) => {
-    const data = model.get("snapshot");
-    if (!data || !data.byteLength) return;
-    const found = JSON.parse(textOf(data));
-    if (found.rev < store.rev) return;
-    store.rows = found.rows;
-    store.rev = found.rev;
-    store.listeners.forEach((tell) => tell());
-  };
+  const rows = new RowStore();
+  const channel = new Channel();
+  const changed = new Signal();
   return {
+    /** @param {Context} context */
     initialize({ model }) {
-      snapshot(model);
-      const take = (message, buffers) => {
-        if (message.kind !== "delta" || message.rev <= store.rev) return;
-        for (const [index, row] of JSON.parse(textOf(buffers[0]))) store.rows[index] = row;
-        store.rev = message.rev;
-        store.listeners.forEach((tell) => tell());
-      };
-      const again = () => snapshot(model);
-      model.on("msg:custom", take);
-      model.on("change:snapshot", again);
-      return () => { model.off("msg:custom", take); model.off("change:snapshot", again); };
+      return channel.open(
+        model,
+        (page) => {
+          rows.restore(page.log, page.rev, jsonOf(page.rows));
+          changed.tell();
+        },
+        (message, [changes]) => {
+          if (message.kind !== "rows") return rows.isAt(message.log, message.rev);
+          const isWhole = rows.take(message.log, message.rev, jsonOf(changes));
+          changed.tell();
+          return isWhole;
+        },
+      );
     },
+    /** @param {Context} context */
     render({ model, el }) {
-      const light = h("span", { class: "ph-light" });
-      const head = h("div", { class: "ph-head" }, light);
-      const root = h("div", { class: "ph", "data-playhead": "live-grid" }, head);
+      const root = h("div", { class: "ph", "data-playhead": "live-grid" });
       el.append(root);
-      const grid = new Grid(root, model.get("max_display"));
-      const draw = () => { grid.rows = store.rows; grid.poke(); };
-      const status = () => {
-        root.dataset.connection = model.get("connection");
-        light.textContent = model.get("status_text");
+      const batch = model.get("batch_id");
+      const leave = header(root, channel, batch ?? "All batches");
+      const grid = new GridView(root, rows, model.get("max_display"), `No executions yet${batch ? ` in ${batch}` : ""}`);
+      const stop = changed.listen(() => grid.ask());
+      const resize = () => grid.show(model.get("max_display"));
+      model.on("change:max_display", resize);
+      return () => {
+        leave();
+        stop();
+        grid.stop();
+        model.off("change:max_display", resize);
       };
-      store.listeners.add(draw);
-      model.on("change:connection change:status_text", status);
-      status();
-      draw();
-      return () => { store.listeners.delete(draw); model.off("change:connection change:status_text", status); };
     },
   };
 };
