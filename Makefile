@@ -42,15 +42,15 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check package server tests
 	$(BIN)/mypy
 
+# The widgets: types, unit tests, and the bundles that are checked in; fails when those are not what the sources make.
 front:
 	npm install --silent --no-audit --no-fund --no-package-lock
 	npm run --silent check
 	npm test --silent
 	npm run --silent build
-	git diff --exit-code -- package/playhead/widgets/static
-
-lab: $(VENV)/.demo
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_quickstart.ipynb
+	@git diff --exit-code --stat -- package/playhead/widgets/static && \
+	  test -z "$$(git ls-files --others -- package/playhead/widgets/static)" || \
+	  { echo "package/playhead/widgets/static is not what its sources make: commit what \`make front\` built"; exit 1; }
 
 bench: $(VENV)/.test
 	@for file in tests/benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done

@@ -18,7 +18,7 @@ export default () => {
       const glyph = h("span", { class: "ph-glyph", "aria-hidden": "true" });
       const word = h("span", { class: isBanner ? "ph-word" : "ph-unseen" });
       const why = h("span", { class: isBanner ? "ph-why" : "ph-unseen" });
-      const root = h("div", { class: `ph-status ph-${isBanner ? "banner" : "dot"}`, "data-playhead": "connection-status", role: "status" }, glyph, word, why);
+      const root = h("div", { class: `ph-status ph-${isBanner ? "banner" : "dot"}`, "data-playhead": "connection-status", role: "status" }, glyph, h("span", { class: "ph-say" }, word, why));
       el.append(root);
       let shown = "";
       let timer = 0;

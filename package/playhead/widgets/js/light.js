@@ -1,0 +1,32 @@
+// The connection, told truthfully by colour, glyph and word, and a notice when what is shown began afresh.
+import { h, say, sayWithCode } from "./elements.js";
+import { connectionWords } from "./words.js";
+
+/**
+ * The line at the top of a widget, and what is to be noticed below it.
+ * @param {HTMLElement} root gets `data-connection`
+ * @param {import("./channel.js").Channel} channel
+ * @param {string} title
+ */
+export function header(root, channel, title) {
+  const glyph = h("span", { class: "ph-glyph", "aria-hidden": "true" });
+  const word = h("span");
+  const light = h("span", { class: "ph-light", role: "status" }, glyph, word);
+  const why = h("div", { class: "ph-why", role: "note" });
+  const notice = h("div", { class: "ph-notice", role: "note" });
+  root.append(h("div", { class: "ph-head" }, h("span", { class: "ph-title", title }, title), light), why, notice);
+  const draw = () => {
+    const words = connectionWords(channel.status, channel.silentSince);
+    root.dataset.connection = words.state;
+    root.dataset.transport = channel.status.transport;
+    say(glyph, words.glyph);
+    say(word, words.short);
+    light.title = words.title;
+    sayWithCode(why, words.state === "disconnected" ? words.long : "");
+    why.hidden = !why.textContent;
+    say(notice, channel.notice);
+    notice.hidden = !channel.notice;
+  };
+  draw();
+  return channel.changed.listen(draw);
+}

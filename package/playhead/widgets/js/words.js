@@ -1,0 +1,70 @@
+// Words and glyphs: how a state, a connection, a length of time and a moment are told. Pure.
+
+/** In the order of the kernel's numbers. */
+export const STATES = /** @type {const} */ (["queued", "running", "completed", "failed", "cancelled"]);
+export const GLYPHS = ["○", "▶", "✓", "✕", "⊘"];
+/** Failed and active first. */
+export const SHOWN = [3, 1, 0, 4, 2];
+export const COMPLETED = 2;
+export const FAILED = 3;
+
+/**
+ * What the kernel says of the connection; `since` in milliseconds.
+ * @typedef {{state: "connected" | "reconnecting" | "disconnected", transport: string, attempt: number, since: number,
+ *   detail: string, url: string, interval: number | null}} Status
+ */
+
+/** @param {number} ms */
+export const clock = (ms) => new Date(ms).toTimeString().slice(0, 8);
+
+/**
+ * A connection in words. `silentSince` is when the kernel was last heard, if that is too long ago: then nothing that it
+ * said still holds.
+ * @param {Status} status
+ * @param {number | null} silentSince
+ */
+export function connectionWords(status, silentSince = null) {
+  const via = { websocket: "WebSocket", sse: "server-sent events", polling: "polling", recording: "a recording in this process" };
+  const transport = via[/** @type {keyof typeof via} */ (status.transport)] ?? status.transport;
+  const title = [status.url, `${status.state} since ${clock(status.since)}, by ${transport}`, status.detail];
+  const found = { state: /** @type {string} */ (status.state), glyph: "●", short: "live", long: "", title: "" };
+  if (silentSince !== null) {
+    found.state = "disconnected";
+    found.short = `no word from the kernel since ${clock(silentSince)}`;
+    found.long = "what is shown may be old; is the kernel running?";
+    title.unshift("the page hears nothing from the notebook's kernel");
+  } else if (status.state === "connected") {
+    if (status.transport === "recording") found.short = "recording";
+    else if (status.transport === "polling") {
+      found.short = status.interval ? `polling every ${status.interval} s` : "polling";
+      found.long = "no stream gets through";
+    } else found.long = `over ${transport}`;
+  } else if (status.state === "reconnecting") {
+    found.short = status.attempt ? `reconnecting (${status.attempt})` : "connecting";
+    found.long = status.attempt ? status.detail : "";
+  } else {
+    found.short = `disconnected since ${clock(status.since)}`;
+    found.long = status.detail || "is the server running? `playhead serve` starts one";
+  }
+  found.glyph = { connected: "●", reconnecting: "◐", disconnected: "○" }[found.state] ?? "○";
+  found.title = title.filter(Boolean).join("\n");
+  return found;
+}
+
+/** @param {number} ms */
+export function duration(ms) {
+  if (ms < 999.5) return `${Math.round(ms)} ms`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
+  const s = Math.round(ms / 1000);
+  const two = (/** @type {number} */ value) => String(value).padStart(2, "0");
+  return s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+}
+
+/** @param {number} us microseconds since 1970 @param {number} [digits] of a second */
+export function moment(us, digits = 3) {
+  const text = new Date(us / 1000).toISOString();
+  return `${text.slice(0, 10)} ${text.slice(11, digits ? 20 + digits : 19)} UTC`;
+}
+
+/** @param {number} n @param {string} one */
+export const count = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
