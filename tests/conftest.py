@@ -6,8 +6,10 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,18 +33,34 @@ def server(tmp_path: Path) -> Iterator[Running]:
         yield found
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until something is so, for a limited time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so within {seconds:g} s"
+        time.sleep(0.005)
+
+
+def playhead(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line to its end."""
+    command = [sys.executable, "-m", "playhead", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, **options)
+
+
 class Process:
     """`playhead serve` in a process of its own, on the same port every time."""
 
-    def __init__(self, recording: Path, port: int) -> None:
-        self.recording, self.port = recording, port
+    def __init__(self, recording: Path, port: int, *options: str, **started: Any) -> None:
+        self.recording, self.port, self._options, self._started = recording, port, options, started
         self.start()
 
     def start(self) -> None:
         """Start it and wait for its first line, the url."""
-        command = [sys.executable, "-m", "playhead", "serve", str(self.recording), "--port", str(self.port)]
-        env = os.environ | {"PLAYHEAD_TOKEN": TOKEN}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        serve = ["serve", str(self.recording), "--port", str(self.port), *self._options]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "playhead", *serve], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"PLAYHEAD_TOKEN": TOKEN}, **self._started,
+        )  # fmt: skip
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://"), self.process.communicate()[1]
@@ -53,11 +71,17 @@ class Process:
         self.process.kill()
         self.process.communicate()
 
+    def end(self) -> tuple[int, str, str]:
+        """SIGTERM; its exit status, and what it still had to say on stdout and stderr."""
+        self.process.terminate()
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
 
 @contextlib.contextmanager
-def process(recording: Path) -> Iterator[Process]:
+def process(recording: Path, *options: str, **started: Any) -> Iterator[Process]:
     """A server process, ended with the block."""
-    found = Process(recording, 0)
+    found = Process(recording, 0, *options, **started)
     try:
         yield found
     finally:

@@ -25,6 +25,7 @@ from playhead.events import NewEvent
 
 _log = logging.getLogger("playhead.publisher")
 _BATCH, _BATCH_BYTES = 1000, 4 * 2**20
+_LEAST = 10  # a request that a bad line cuts is tried again with half the events, down to so many
 _PACE_S = 0.004  # from one request's start to the next: at once when idle, coalesced under load
 _KEEP_S = 0.5
 _MOST_IN_MEMORY = 20_000  # then they go to the file at once
@@ -47,6 +48,7 @@ class Publisher:
     def _begin(self) -> None:
         """State of one process, with no thread yet."""
         self._memory: deque[NewEvent | bytes] = deque()
+        self._most = _BATCH
         self._since = 0.0  # no event in memory was put before that
         self._tail = threading.Lock()  # of the memory's end; never held for long, so `put` returns at once
         self._guard = threading.Lock()  # of the memory's front and of the file
@@ -116,11 +118,11 @@ class Publisher:
     def _front(self) -> tuple[list[bytes], bool]:
         """The next batch as it goes over the wire, and whether it is in the file."""
         with self._guard:
-            lines = self._spill.front(_BATCH, _BATCH_BYTES)
+            lines = self._spill.front(self._most, _BATCH_BYTES)
             if lines:
                 return lines, True
             size = 0
-            for place in range(min(_BATCH, len(self._memory))):
+            for place in range(min(self._most, len(self._memory))):
                 item = self._memory[place]
                 line = item if isinstance(item, bytes) else wire(item)
                 size += len(line)
@@ -182,6 +184,7 @@ class Publisher:
                 if self._is_closing:
                     return
                 attempt += 1
+                self._most = max(_LEAST, len(lines) // 2)
                 self._warn(f"{error}; events wait in a file and are sent when it is back")
                 self._rest(resume.wait_s(attempt, getattr(error, "retry_after_s", None)))
                 continue
@@ -189,7 +192,7 @@ class Publisher:
                 _log.exception("sending failed; it is tried again")
                 self._rest(1.0)
                 continue
-            attempt = 0
+            attempt, self._most = 0, min(_BATCH, 2 * self._most)
             self._done(lines, is_in_file, begun)
             self._rest(begun + _PACE_S - time.monotonic())
 

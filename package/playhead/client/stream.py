@@ -69,7 +69,7 @@ class Subscription:
 
     def pause(self) -> None:
         """Read no further until `resume`; nothing is lost, the server is asked again from the cursor if it must be."""
-        loop.shared().call_soon_threadsafe(self._may_read.clear)
+        self._may_read.clear()  # a flag, so at once from any thread; only waking needs the loop
 
     def resume(self) -> None:
         """Read on."""
