@@ -52,6 +52,9 @@ front:
 	  test -z "$$(git ls-files --others -- package/playhead/widgets/static)" || \
 	  { echo "package/playhead/widgets/static is not what its sources make: commit what \`make front\` built"; exit 1; }
 
+lab: $(VENV)/.demo
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_quickstart.ipynb
+
 bench: $(VENV)/.test
 	@for file in tests/benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
 

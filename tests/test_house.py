@@ -416,6 +416,20 @@ def test_the_python_of_the_readme_runs(server: Running, tmp_path: Path) -> None:
     assert server.recording.stats()["events"] > 4
 
 
+def make_targets() -> set[str]:
+    return set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    """What README.md, CONTRIBUTING.md and .PHONY call a target is one."""
+    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"(?:`|^)make (\w+)", text, re.M))
+    for line in re.findall(r"^\.PHONY:(.*)", (ROOT / "Makefile").read_text(), re.M):
+        named |= set(line.split())
+    assert {"demo", "test", "lab", "lint", "bench"} <= named
+    assert sorted(named - make_targets()) == []
+
+
 def run_line(line: str, cwd: Path, env: dict[str, str]) -> str:
     """Run a command; one that has no end is interrupted after its first line."""
     with subprocess.Popen(
@@ -441,7 +455,7 @@ def run_line(line: str, cwd: Path, env: dict[str, str]) -> str:
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     """The README's shell lines, one after the other, against `playhead serve` in a process of its own."""
     lines = lines_of_shell()
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    targets = make_targets()
     serving = [line for line in lines if line.startswith("playhead serve")]
     assert len(serving) == 1 and EXAMPLE_PORT in serving[0]
     recording = serving[0].split()[2]
