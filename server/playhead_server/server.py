@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import uvicorn
 
@@ -66,9 +68,12 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listening.bind((settings.host, settings.port))
         listening.listen(2048)
-    except OSError:
+    except OSError as error:
         listening.close()
-        raise
+        raise ValueError(
+            f"cannot listen on port {settings.port} of {settings.host}: {error.strerror}; name another with --port, "
+            "or 0 for a free one"
+        ) from None
     return listening
 
 
@@ -100,9 +105,15 @@ def _prepared(settings: Settings) -> Iterator[tuple[_Server, socket.socket, Reco
                     discovery.remove(os.getpid())
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C. The first line on stdout is the url alone; logs go to stderr."""
     logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    # uvicorn gives the signal back when it has ended: then this closes the recording on the way out, with status 0
+    signal.signal(signal.SIGTERM, _leave)
     with _prepared(settings) as (server, listening, _, _, url):
         print(url, flush=True)
         server.run(sockets=[listening])

@@ -27,6 +27,8 @@ async def get_readyz(request: Request) -> Response:
     service = service_of(request)
     if service.is_stopping:
         raise Problem(503, "the server is stopping", {"Retry-After": "5"})
+    if service.recording.failure is not None:
+        raise Problem(503, service.recording.failure, {"Retry-After": "5"})
     if shutil.disk_usage(service.recording.path).free < _LEAST_FREE:
         raise Problem(503, "the disk of the recording is nearly full", {"Retry-After": "60"})
     return JSONResponse({"status": "ok", "cursor": str(service.recording.cursor())})

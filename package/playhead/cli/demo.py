@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from playhead.cli.watch import table
+from playhead.cli.table import table
 from playhead.client import connect
 from playhead.client.api import Client
 from playhead.demo import about, audit, distributions

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import sys
+import uuid
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated, Any, cast
 
@@ -15,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import typer
 
+from playhead.cli.arguments import Target, Token, existing
 from playhead.client import Client, connect
 from playhead.client.local import LocalClient
 from playhead.client.remote import RemoteClient
@@ -24,8 +28,7 @@ from playhead.events import NewEvent, duration_s, new_event, parse_time
 
 ENDINGS = (".parquet", ".arrow", ".csv", ".ndjson", ".ndjson.gz")
 _GROUP = 10_000
-Target = Annotated[str, typer.Argument(help="A recording (*.playhead) or a server's url.")]
-Token = Annotated[str | None, typer.Option(envvar="PLAYHEAD_TOKEN", help="The server's token.")]
+_SPACE = uuid.UUID("0f6a6f1e-7a3c-5f0e-8a52-2d1f3f6f9b11")
 
 
 def ending(path: Path) -> str:
@@ -44,10 +47,8 @@ def _say(text: str) -> None:
 def export(source: Target, file: Path, token: Token = None) -> None:
     """Write every event to a file, by its ending; the file appears whole or not at all."""
     kind = ending(file)
-    if not source.startswith("http") and not Path(source).is_dir():
-        raise ValueError(f"there is no recording at {source}")
     draft = file.with_name(f".{file.name}.part")
-    with connect(source, token=token) as client:
+    with connect(existing(source), token=token) as client:
         try:
             rows = _write(client, kind, draft)
             draft.rename(file)
@@ -85,14 +86,7 @@ def _write(client: Client, kind: str, draft: Path) -> int:
 def _rows(file: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each event stands in the file, and its fields."""
     if kind in (".ndjson", ".ndjson.gz"):
-        opened = gzip.open if kind == ".ndjson.gz" else open
-        with cast("IO[bytes]", opened(file, "rb")) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    try:
-                        yield f"line {number}", msgspec.json.decode(line)
-                    except msgspec.DecodeError as error:
-                        raise ValueError(f"{file}, line {number}: not JSON: {error}; nothing was imported") from None
+        yield from _json_rows(file, kind)
         return
     try:
         if kind == ".parquet":
@@ -122,13 +116,32 @@ def _rows(file: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise ValueError(f"{file} cannot be read as {kind}: {error}; nothing was imported") from None
 
 
+def _json_rows(file: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    opened = gzip.open if kind == ".ndjson.gz" else open
+    try:
+        with cast("IO[bytes]", opened(file, "rb")) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    try:
+                        yield f"line {number}", msgspec.json.decode(line)
+                    except (msgspec.DecodeError, RecursionError) as error:
+                        raise ValueError(f"{file}, line {number}: not JSON: {error}; nothing was imported") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{file} cannot be read as {kind}: {error}; nothing was imported") from None
+
+
 def _checked(file: Path, kind: str) -> Iterator[NewEvent]:
+    """The file's events, validated; one without an id gets one by its place and content, so a second import adds nothing."""
     for index, (where, fields) in enumerate(_rows(file, kind)):
         try:
-            yield new_event(fields, index)
+            event = new_event(fields, index)
         except InvalidEvent as error:
             field = f", field {error.field!r}" if error.field else ""
             raise ValueError(f"{file}, {where}{field}: {error.reason}; nothing was imported") from None
+        if event.fresh_id:
+            text = f"{where}\n{msgspec.json.encode(fields, order='sorted').decode()}"
+            event = msgspec.structs.replace(event, id=str(uuid.uuid5(_SPACE, text)), fresh_id=False)
+        yield event
 
 
 def import_(file: Path, target: Target, token: Token = None) -> None:
@@ -139,17 +152,18 @@ def import_(file: Path, target: Target, token: Token = None) -> None:
         count += 1
         if count % _GROUP == 0:
             _say(f"{count:,} events checked")
-    stored = 0
-    with connect(target, token=token) as client:
-        group: list[NewEvent] = []
-        for event in _checked(file, kind):
-            group.append(event)
-            if len(group) == _GROUP:
+    read = stored = 0
+    try:
+        with connect(target, token=token) as client:
+            events = _checked(file, kind)
+            while group := list(islice(events, _GROUP)):
                 stored += _store(client, group)
-                group = []
-                _say(f"{stored:,} of {count:,} events stored")
-        if group:
-            stored += _store(client, group)
+                read += len(group)
+                _say(f"{read:,} of {count:,} events read")
+    except KeyboardInterrupt:
+        _say("")
+        print(f"interrupted: {read:,} of {count:,} events are stored; run it again to store the rest", file=sys.stderr)
+        raise
     _say("")
     print(f"{count:,} events read, {stored:,} stored, {count - stored:,} were there already")
 
@@ -173,7 +187,7 @@ def prune(
         than = datetime.now(UTC) - timedelta(seconds=duration_s(older_than))
     except ValueError:
         than = parse_time(older_than, "--older-than")
-    with connect(target, token=token) as client:
+    with connect(existing(target), token=token) as client:
         if isinstance(client, LocalClient):
             deleted = client.recording.delete_older(than)
         elif isinstance(client, RemoteClient):

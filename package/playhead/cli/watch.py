@@ -9,45 +9,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
+from playhead.cli.arguments import MaybeTarget, Token, existing
+from playhead.cli.table import table
 from playhead.client import connect
 from playhead.client.status import ConnectionState
 from playhead.events import Event
-from playhead.state import Execution, Executions
-
-_GLYPH = {"queued": "·", "running": "▸", "completed": "✓", "failed": "✕", "cancelled": "◌"}
-_STYLE = {"queued": "dim", "running": "cyan", "completed": "green", "failed": "bold red", "cancelled": "yellow"}
-_RANK = {"failed": 0, "running": 1, "queued": 2, "cancelled": 3, "completed": 4}
-
-
-def table(executions: Executions, line: str, most: int) -> Table:
-    """Executions as a table for a terminal: failed and active first."""
-    rows = executions.newest()
-    counts = {state: sum(row.state == state for row in rows) for state in _RANK}
-    title = "  ".join(f"{_GLYPH[state]} {count} {state}" for state, count in counts.items() if count)
-    made = Table(title=f"{title or 'waiting for events'}   {line}", title_justify="left", expand=True, box=None)
-    made.add_column("state", no_wrap=True, min_width=11)
-    made.add_column("job", no_wrap=True, ratio=3)
-    made.add_column("%", no_wrap=True, justify="right", min_width=3)
-    made.add_column("step", no_wrap=True, ratio=2)
-    made.add_column("where", no_wrap=True, ratio=4)
-    rows.sort(key=lambda row: (_RANK[row.state], -row.last_seq))
-    for row in rows[:most]:
-        made.add_row(*_cells(row), style=_STYLE[row.state])
-    if len(rows) > most:
-        made.add_row("", f"… and {len(rows) - most:,} more", style="dim")
-    return made
-
-
-def _cells(row: Execution) -> tuple[str, str, str, str, str]:
-    percent = "" if row.progress is None else f"{row.progress:.0f}"
-    return f"{_GLYPH[row.state]} {row.state}", row.job_id, percent, row.error or row.step or "", row.url or ""
+from playhead.state import Executions
 
 
 def tail(
-    url: Annotated[str | None, typer.Argument(help="A server; the local one when not given.")] = None,
-    token: Annotated[str | None, typer.Option(envvar="PLAYHEAD_TOKEN", help="Its token.")] = None,
+    target: MaybeTarget = None,
+    token: Token = None,
     batch: Annotated[str | None, typer.Option(help="This batch only.")] = None,
     after: Annotated[str, typer.Option(help="'start', 'now' or a cursor.")] = "start",
     count: Annotated[int | None, typer.Option(help="End after so many events.")] = None,
@@ -55,7 +28,7 @@ def tail(
 ) -> None:
     """Watch executions live in the terminal; Ctrl-C ends it."""
     console = Console()
-    with connect(url, token=token) as client:
+    with connect(existing(target), token=token) as client:
         if lines or not console.is_terminal:
             for seen, event in enumerate(client.follow(after=after, batch_id=batch), 1):
                 print(event.to_json().decode(), flush=True)
@@ -92,24 +65,18 @@ def tail(
 
 
 def status(
-    url: Annotated[str | None, typer.Argument(help="A server; the local one when not given.")] = None,
-    token: Annotated[str | None, typer.Option(envvar="PLAYHEAD_TOKEN", help="Its token.")] = None,
+    target: MaybeTarget = None,
+    token: Token = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say how a server is."""
-    from playhead.client.remote import RemoteClient
-
-    client = connect(url, token=token)
-    if not isinstance(client, RemoteClient):
-        with client:
-            raise ValueError("status asks a server; for a recording use `playhead export` or a notebook")
-    with client:
+    """Say how a server or a recording is."""
+    with connect(existing(target), token=token) as client:
         figures = client.stats()
     if as_json:
         print(json.dumps(figures))
         return
-    print(f"{client.url}  serves {figures['recording']}, cursor {figures['epoch']}:{figures['head']}")
+    served = f"  serves {figures['recording']}" if "uptimeS" in figures else ""
+    print(f"{client.url}{served}, cursor {figures['epoch']}:{figures['head']}")
     print(f"{figures['events']:,} events in {figures['segments']} segments, {figures['bytes'] / 1e6:.1f} MB on disk")
-    print(f"{figures['sockets']} sockets, {figures['streams']} streams, up {figures['uptimeS']:.0f} s")
-
-
+    if served:
+        print(f"{figures['sockets']} sockets, {figures['streams']} streams, up {figures['uptimeS']:.0f} s")

@@ -104,6 +104,10 @@ class Client(ABC):
     def batches(self) -> pd.DataFrame:
         """A row a batch, newest first: ``batch_id``, counts by state, ``executions``, ``first``, ``last`` (UTC)."""
 
+    @abstractmethod
+    def stats(self) -> dict[str, Any]:
+        """Figures of this moment: ``head``, ``events``, ``segments``, ``bytes``; of a server also its sockets and counts."""
+
     def events(
         self, *, execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None, type: Ids = None,
         since: str | datetime | None = None, until: str | datetime | None = None,

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playhead.client.api import Client, OnReset
 from playhead.client.follow import OnEvents, OnStatus
@@ -89,6 +89,9 @@ class LocalClient(Client):
         for row in rows:
             row["first"], row["last"] = time_text(row["first"]), time_text(row["last"])
         return batches_frame(rows)
+
+    def stats(self) -> dict[str, Any]:
+        return self.recording.stats()
 
     def _watch(
         self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None, on_reset: OnReset | None,

@@ -88,7 +88,6 @@ class RemoteClient(Client):
         return batches_frame(rows)
 
     def stats(self) -> dict[str, Any]:
-        """The server's figures for people."""
         found: dict[str, Any] = self._http.call("GET", "/api/stats").json()
         return found
 

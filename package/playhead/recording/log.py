@@ -110,6 +110,11 @@ class Recording:
             raise CursorGone(cursor, Cursor(self.epoch, oldest - 1), "trimmed")
         return cursor.seq
 
+    @property
+    def failure(self) -> str | None:
+        """Why events cannot be stored at present, as the last commit said; None when they can."""
+        return self._writer.failure
+
     def announce(self, url: str | None) -> None:
         """Write into the lock where this recording is served."""
         self._directory.announce(url)

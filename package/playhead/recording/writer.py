@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,6 +25,7 @@ from playhead.recording.segments import Segments
 
 _MAX_WAITING = 200_000
 _MAX_GROUP = 20_000
+_FAILURE_S = 30.0
 _log = logging.getLogger("playhead.recording")
 
 
@@ -62,6 +64,7 @@ class Writer:
         self._is_closing = False
         self._subscribers: list[Callable[[list[Event]], None]] = []
         self.commits = 0
+        self._failure: tuple[float, str] | None = None
         self._db = segments.db.cursor()
         self._thread = threading.Thread(target=self._run, name="playhead-writer", daemon=True)
         self._thread.start()
@@ -102,6 +105,11 @@ class Writer:
     def waiting(self) -> int:
         """Events that were submitted and are not stored yet."""
         return self._waiting
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last commit failed; None when it did not, or is so long ago that it is worth another try."""
+        return self._failure[1] if self._failure and time.monotonic() - self._failure[0] < _FAILURE_S else None
 
     def close(self) -> None:
         """Store all that waits and end the thread."""
@@ -156,9 +164,11 @@ class Writer:
             if not isinstance(error, duckdb.Error | OSError):
                 _log.exception("a commit failed")
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self._failure = time.monotonic(), str(RecordingFull(self._path, reason))
             for request in group:
                 request.done.set_exception(RecordingFull(self._path, reason))
             return
+        self._failure = None
         for event in stored:
             self._seen.add(event.id)
         for callback in self._subscribers:

@@ -1,0 +1,35 @@
+"""Executions as a table for a terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from playhead.state import Execution, Executions
+
+_GLYPH = {"queued": "·", "running": "▸", "completed": "✓", "failed": "✕", "cancelled": "◌"}
+_STYLE = {"queued": "dim", "running": "cyan", "completed": "green", "failed": "bold red", "cancelled": "yellow"}
+_RANK = {"failed": 0, "running": 1, "queued": 2, "cancelled": 3, "completed": 4}
+
+
+def table(executions: Executions, line: str, most: int) -> Table:
+    """Executions as a table for a terminal: failed and active first."""
+    rows = executions.newest()
+    counts = {state: sum(row.state == state for row in rows) for state in _RANK}
+    title = "  ".join(f"{_GLYPH[state]} {count} {state}" for state, count in counts.items() if count)
+    made = Table(title=f"{title or 'waiting for events'}   {line}", title_justify="left", expand=True, box=None)
+    made.add_column("state", no_wrap=True, min_width=11)
+    made.add_column("job", no_wrap=True, ratio=3)
+    made.add_column("%", no_wrap=True, justify="right", min_width=3)
+    made.add_column("step", no_wrap=True, ratio=2)
+    made.add_column("where", no_wrap=True, ratio=4)
+    rows.sort(key=lambda row: (_RANK[row.state], -row.last_seq))
+    for row in rows[:most]:
+        made.add_row(*_cells(row), style=_STYLE[row.state])
+    if len(rows) > most:
+        made.add_row("", f"… and {len(rows) - most:,} more", style="dim")
+    return made
+
+
+def _cells(row: Execution) -> tuple[str, str, str, str, str]:
+    percent = "" if row.progress is None else f"{row.progress:.0f}"
+    return f"{_GLYPH[row.state]} {row.state}", row.job_id, percent, row.error or row.step or "", row.url or ""
