@@ -99,7 +99,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
         (("import", str(tmp_path / "none.ndjson"), str(tmp_path / "c.playhead")), "none.ndjson"),
         (("import", str(tmp_path / "not.parquet"), str(tmp_path / "c.playhead")), "cannot be read as .parquet"),
         (("import", str(tmp_path / "not.ndjson.gz"), str(tmp_path / "c.playhead")), "not.ndjson.gz"),
-        (("import", str(tmp_path / "not.parquet"), "ftp://host"), "write http://"),
+        (("status", "ftp://host"), "write http://"),
         (("status",), "playhead serve"),
         (("status", "http://127.0.0.1:9"), "no playhead server answers"),
         (("prune", str(tmp_path / "none.playhead"), "--older-than", "30d"), "there is no recording"),
