@@ -176,6 +176,29 @@ import os; os._exit(0)
         assert [event.seq for event in recording.read(limit=None)] == list(range(1, recording.head + 1))
 
 
+def test_a_checkpoint_without_room_hides_nothing(tmp_path: Path) -> None:
+    """A sealed segment that cannot be checkpointed is read on from its log, and is checkpointed once there is room."""
+    code = f"""
+import os, resource, signal, time
+from playhead.recording import Recording
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+recording = Recording.open({str(tmp_path / "a.playhead")!r})
+recording.append([{{"type": "a", "data": {{"x": os.urandom(200).hex()}}}} for n in range(1000)])
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, -1))
+recording._writer.run(lambda: recording._segments.rotate() or 0)
+recording._segments._background.submit(lambda: None).result()
+print(recording.count(), recording.stats()["segments"], flush=True)
+resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+recording.append([{{"type": "a"}}])
+recording.sweep()
+recording._segments._background.submit(lambda: None).result()
+print(recording.count(), len(list((recording.path / "segments").glob("*1.duckdb.wal"))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert "could not be checkpointed, its log still holds it" in done.stderr, done.stderr
+    assert done.stdout == "1000 2\n1001 1\n", done.stderr  # of the two logs, the newest segment's is left
+
+
 def test_threads_append_and_read_together(tmp_path: Path) -> None:
     """Many writers and readers at once: every request's events are contiguous, subscribers see the log in order."""
     heard: list[int] = []

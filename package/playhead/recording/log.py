@@ -155,6 +155,7 @@ class Recording:
 
     def sweep(self) -> int:
         """Really delete the events that have expired; how many there were."""
+        self._segments.seal()
         return self._writer.run(lambda: self._delete("expires_at <= ?", [history.naive(now())]))
 
     # reading

@@ -2,16 +2,21 @@
 The segments of a recording: one DuckDB file each, attached to one in-memory DuckDB.
 
 The newest is appended to; at ``segment_events`` it is sealed and checkpointed in the background, because a checkpoint
-of the file being written blocks its commits for its whole length. Readers hold the segments they read
-(`Segments.held`), so that a dropped one is detached and removed only after the last of them.
+of the file being written blocks its commits for its whole length. Until that has worked its write-ahead log holds the
+events just as durably; where there is no room for it, it is tried again at the next rotation or sweep. Readers hold the
+segments they read (`Segments.held`), so that a dropped one is detached and removed only after the last of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import duckdb
 
@@ -19,6 +24,9 @@ from playhead.columns import TABLE
 from playhead.errors import RecordingDamaged
 from playhead.recording.directory import Directory
 
+_SPARE = 8 * 2**20  # bytes that a checkpoint must leave free
+_REVIVE_S = 10.0
+_log = logging.getLogger("playhead.recording")
 _SETTINGS = (
     "SET threads = 2",
     "SET wal_autocheckpoint = '100GB'",
@@ -58,6 +66,7 @@ class Segments:
             self._all = [self._attach(int(file.stem)) for file in sorted(directory.segments.glob("*.duckdb"))]
             if not self._all:
                 self._all = [self._attach(1)]
+            self.seal()
         except (duckdb.Error, OSError, ValueError) as error:
             raise RecordingDamaged(str(directory.path), str(error).splitlines()[0]) from error
 
@@ -106,12 +115,17 @@ class Segments:
 
     def rotate(self) -> None:
         """Begin the next segment and seal the last; the writer thread only."""
-        sealed = self.newest
-        segment = self._attach(sealed.last + 1)
+        segment = self._attach(self.newest.last + 1)
         self._directory.sync()
         with self._lock:
             self._all.append(segment)
-        self._background.submit(self._seal, sealed)
+        self.seal()
+
+    def seal(self) -> None:
+        """Checkpoint, in the background, every segment that is not written any more and has not been yet."""
+        for segment in self.all()[:-1]:
+            if self._file(segment, ".wal").exists():
+                self._background.submit(self._checkpoint, segment)
 
     def drop(self, segment: Segment) -> None:
         """Forget a segment; its file goes when nobody reads it. Never the newest."""
@@ -141,22 +155,49 @@ class Segments:
 
     def _attach(self, first: int) -> Segment:
         segment = Segment(first)
-        file = str(self._directory.segments / f"{first:018d}.duckdb").replace("'", "''")
+        self._attach_file(segment)
         columns = ", ".join(f"{name} {kind}" for name, kind in TABLE.items())
-        db = self.db.cursor()
-        db.execute(f"ATTACH IF NOT EXISTS '{file}' AS s{first}")
-        db.execute(f"CREATE TABLE IF NOT EXISTS {segment.table} ({columns})")
+        self.db.cursor().execute(f"CREATE TABLE IF NOT EXISTS {segment.table} ({columns})")
         self.measure(segment)
         return segment
 
-    def _seal(self, segment: Segment) -> None:
-        with contextlib.suppress(duckdb.Error):  # dropped meanwhile, or the disk is full: its WAL still holds all of it
+    def _attach_file(self, segment: Segment) -> None:
+        file = str(self._file(segment)).replace("'", "''")
+        self.db.cursor().execute(f"ATTACH IF NOT EXISTS '{file}' AS s{segment.first}")
+
+    def _file(self, segment: Segment, suffix: str = "") -> Path:
+        return self._directory.segments / f"{segment.first:018d}.duckdb{suffix}"
+
+    def _checkpoint(self, segment: Segment) -> None:
+        log = self._file(segment, ".wal")
+        if segment.is_dropped or not log.exists():
+            return
+        if shutil.disk_usage(log.parent).free < log.stat().st_size + _SPARE:
+            return
+        try:
             self.db.cursor().execute(f"CHECKPOINT s{segment.first}")
+        except duckdb.Error as error:
+            if not segment.is_dropped:
+                _log.warning("segment %d could not be checkpointed, its log still holds it: %s", segment.first, error)
+                self._revive(segment)
+
+    def _revive(self, segment: Segment) -> None:
+        """A checkpoint that fails leaves the file refusing every query until it is attached again."""
+        end = time.monotonic() + _REVIVE_S
+        while time.monotonic() < end:
+            with self._lock:  # nobody begins to read meanwhile
+                if segment.is_dropped:
+                    return
+                if not segment.readers:
+                    self.db.cursor().execute(f"DETACH s{segment.first}")
+                    self._attach_file(segment)
+                    return
+            time.sleep(0.02)
+        _log.error("segment %d cannot be read until the recording is opened again", segment.first)
 
     def _remove(self, segment: Segment) -> None:
-        name = f"s{segment.first}"
         with contextlib.suppress(duckdb.Error):
-            self.db.cursor().execute(f"DETACH {name}")
-        for suffix in (".duckdb", ".duckdb.wal"):
-            (self._directory.segments / f"{segment.first:018d}{suffix}").unlink(missing_ok=True)
+            self.db.cursor().execute(f"DETACH s{segment.first}")
+        for suffix in ("", ".wal"):
+            self._file(segment, suffix).unlink(missing_ok=True)
         self._directory.sync()

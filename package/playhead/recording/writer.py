@@ -137,6 +137,8 @@ class Writer:
             if isinstance(task, _Task):
                 try:
                     task.done.set_result(task.work())
+                except (duckdb.Error, OSError) as error:
+                    task.done.set_exception(RecordingFull(self._path, _first_line(error)))
                 except Exception as error:
                     task.done.set_exception(error)
             else:
@@ -163,10 +165,10 @@ class Writer:
         except Exception as error:
             if not isinstance(error, duckdb.Error | OSError):
                 _log.exception("a commit failed")
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._failure = time.monotonic(), str(RecordingFull(self._path, reason))
+            full = RecordingFull(self._path, _first_line(error))
+            self._failure = time.monotonic(), str(full)
             for request in group:
-                request.done.set_exception(RecordingFull(self._path, reason))
+                request.done.set_exception(full)
             return
         self._failure = None
         for event in stored:
@@ -239,3 +241,6 @@ class Writer:
         segment.rows += len(stored)
         segment.last = stored[-1].seq
 
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
