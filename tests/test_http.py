@@ -6,13 +6,17 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
+import jwt
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from playhead_server.server import Running
+from playhead_server.app import ROUTES
+from playhead_server.server import Running, Settings, running
 from tests.conftest import TOKEN
 
 
@@ -182,3 +186,118 @@ def test_server_sent_events_resume(http: httpx.Client) -> None:
     later.start()
     assert f"id: {epoch}:6" in read({"Last-Event-ID": f"{epoch}:5"}, 3)
     later.join()
+
+
+def test_pages_with_an_offset_go_on_with_everything_else_unchanged(http: httpx.Client) -> None:
+    """`nextCursor` as `after`, the same offset again: each event once, up and down, and then what is new."""
+    post(http, some(60))
+    for order, wanted in (("asc", [*range(6, 61)]), ("desc", [*range(55, 0, -1)])):
+        seen: list[int] = []
+        after: dict[str, str] = {}
+        while True:
+            page = http.get("/api/events", params={"offset": "5", "limit": "7", "order": order} | after).json()
+            seen += [event["seq"] for event in page["events"]]
+            after = {"after": page["pagination"]["nextCursor"]}
+            if not page["pagination"]["hasMore"]:
+                break
+        assert seen == wanted
+    end = http.get("/api/events?jobId=j0&limit=1000").json()["pagination"]["nextCursor"]
+    assert end.endswith(":60")  # behind all that was looked at, not at the last match
+    post(http, some(1))
+    assert [event["seq"] for event in http.get("/api/events", params={"jobId": "j0", "after": end}).json()["events"]] == [61]
+    assert http.get("/api/events", params={"order": "desc", "after": end.replace(":60", ":0")}).json()["events"] == []
+
+
+def test_cloudevents(http: httpx.Client) -> None:
+    """Structured and batched; extensions are the ids, a foreign id becomes the same UUID each time, source is kept."""
+    event = {
+        "specversion": "1.0", "id": "A-1", "source": "/airflow", "type": "job_started", "time": "2026-01-01T00:00:00Z",
+        "executionid": "e", "batchid": "b", "jobid": "j", "data": {"goal": "g"},
+    }  # fmt: skip
+    assert post(http, event, "application/cloudevents+json; charset=utf-8").status_code == 201
+    again = post(http, [event, event | {"id": "A-2"}], "application/cloudevents-batch+json").json()
+    assert (again["accepted"], again["duplicates"]) == (2, 1)
+    found = http.get("/api/events?executionId=e&batchId=b&jobId=j").json()["events"]
+    assert [one["data"] for one in found] == [{"goal": "g", "source": "/airflow"}] * 2
+    assert found[0]["timestamp"] == "2026-01-01T00:00:00Z"
+
+
+def test_the_same_request_twice_is_stored_once(http: httpx.Client) -> None:
+    """By id; what was exported can be posted again; the cursor lies at or after what was meant."""
+    event = {"type": "a", "id": "01932f6e-0000-7000-8000-000000000001"}
+    first, second = post(http, event).json(), post(http, event).json()
+    assert (first["accepted"], first["duplicates"], first["lastSeq"]) == (1, 0, 1)
+    assert (second["accepted"], second["duplicates"], second["firstSeq"], second["cursor"]) == (1, 1, None, first["cursor"])
+    exported = http.get("/api/events").json()["events"]
+    assert post(http, exported).json()["duplicates"] == 1
+
+
+def test_a_page_of_an_allowed_site_can_read_answers(tmp_path: Path) -> None:
+    """CORS for the allow-list and nobody else."""
+    settings = Settings(recording=tmp_path / "a.playhead", port=0, token=TOKEN, allow_origins=("https://lab.example",))
+    with running(settings) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+        asked = {"Origin": "https://lab.example", "Access-Control-Request-Method": "GET"}
+        asked["Access-Control-Request-Headers"] = "x-playhead-token"
+        assert http.options("/api/events", headers=asked).headers["access-control-allow-origin"] == "https://lab.example"
+        headers = {"X-Playhead-Token": TOKEN, "Origin": "https://lab.example"}
+        assert http.get("/api/events", headers=headers).headers["access-control-allow-origin"] == "https://lab.example"
+        foreign = http.get("/api/events", headers=headers | {"Origin": "https://evil.example"})
+        assert foreign.status_code == 403 and "access-control-allow-origin" not in foreign.headers
+
+
+def test_jwts_hold_to_their_scopes_and_organisation(tmp_path: Path) -> None:
+    """HS256 by secret, RS256 by JWKS: scopes, `org`, expiry; another algorithm or key is 401."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())) | {"kid": "k", "alg": "RS256"}
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [public]}))
+    settings = Settings(
+        recording=tmp_path / "a.playhead", port=0, token=TOKEN, jwt_secret="s" * 32, jwks=tmp_path / "jwks.json"
+    )
+    with running(settings) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+
+        def status(method: str, token: str, path: str = "/api/events", **options: object) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            return http.request(method, path, headers=headers, **options).status_code  # type: ignore[arg-type]
+
+        writer = jwt.encode({"scope": "publish", "org": "ours"}, "s" * 32, "HS256")
+        reader = jwt.encode({"scope": "read", "org": "ours"}, key, "RS256", headers={"kid": "k"})
+        other = jwt.encode({"scope": "read admin", "org": "theirs"}, "s" * 32, "HS256")
+        assert status("POST", writer, json={"type": "a"}) == 201
+        assert status("POST", writer, json={"type": "a", "organizationId": "theirs"}) == 422
+        assert status("GET", writer) == status("POST", reader, json={"type": "a"}) == 403
+        assert status("DELETE", reader, "/api/events?olderThan=0s") == 403
+        for token, count in ((reader, 1), (other, 0), (TOKEN, 1)):
+            events = http.get("/api/events", headers={"Authorization": f"Bearer {token}"}).json()["events"]
+            assert len(events) == count
+        assert http.delete("/api/events?olderThan=0s", headers={"Authorization": f"Bearer {other}"}).json() == {"deleted": 0}
+        for bad in (
+            jwt.encode({"scope": "read", "exp": 1}, "s" * 32, "HS256"),
+            jwt.encode({"scope": "read"}, "t" * 32, "HS256"),
+            jwt.encode({"scope": "read"}, None, "none"),
+        ):
+            assert status("GET", bad) == 401
+
+
+def test_executions_in_pages_and_arrow(http: httpx.Client) -> None:
+    """By state, limit and offset; Arrow has all of it; `at` says which position was answered."""
+    post(http, [{"type": kind, "jobId": f"j{n}"} for n in range(5) for kind in ("job_started", "job_completed")][:-1])
+    page = http.get("/api/executions?state=completed&limit=3").json()
+    assert [row["jobId"] for row in page["executions"]] == ["j0", "j1", "j2"] and page["pagination"]["hasMore"]
+    assert page["at"].endswith(":9")
+    rest = http.get("/api/executions?state=completed&limit=3&offset=3").json()
+    assert [row["jobId"] for row in rest["executions"]] == ["j3"] and not rest["pagination"]["hasMore"]
+    past = http.get("/api/executions", params={"at": page["at"].replace(":9", ":2")}).json()
+    assert [(row["jobId"], row["state"]) for row in past["executions"]] == [("j0", "completed")]
+    answer = http.get("/api/executions", headers={"Accept": "application/vnd.apache.arrow.stream"})
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert table["state"].to_pylist() == ["completed"] * 4 + ["running"]
+    assert str(table.schema.field("duration").type) == "duration[us]"
+
+
+def test_the_description_names_every_call(http: httpx.Client) -> None:
+    """OpenAPI 3.1 with each route and method of the application."""
+    described = http.get("/api/openapi.json").json()
+    assert described["openapi"] == "3.1.0"
+    for route in ROUTES:
+        methods = {method.lower() for method in getattr(route, "methods", None) or {"GET"}} - {"head"}
+        assert methods <= set(described["paths"][route.path])

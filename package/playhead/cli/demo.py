@@ -35,7 +35,7 @@ def demo(
     wanted = distributions()[:limit]
     batch = f"audit {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with running(Settings(recording=recording, port=0, log_level="warning", write_discovery=False)) as server:
-        console.print(f"auditing {len(wanted)} distributions as batch {batch!r} through {server.url}")
+        console.print(f"auditing {len(wanted)} distributions as batch {batch!r} through {server.url}", soft_wrap=True)
         executions, lock = Executions(), threading.Lock()
         is_over = threading.Event()
 
@@ -66,7 +66,7 @@ def demo(
         with lock:
             _summary(console, executions, results)
         head = server.recording.cursor()
-    console.print(f"\nrecording: {recording.absolute()}  (cursor {head})")
+    console.print(f"\nrecording: {recording.absolute()}  (cursor {head})", soft_wrap=True)
     console.print("watch it in a notebook:\n  import playhead as ph", highlight=False)
     console.print(f"  client = ph.connect({str(recording.absolute())!r})", highlight=False, soft_wrap=True)
     console.print(f"  ph.ReplayPlayer(client, batch_id={batch!r})", highlight=False)
@@ -107,7 +107,8 @@ def _summary(console: Console, executions: Executions, results: list[dict[str, A
     share = 100 * documented / max(1, totals["functions"] + totals["classes"])
     console.print(
         f"\n{len(rows)} jobs, {len(failed)} failed; {totals['modules']:,} modules, {totals['lines']:,} lines, "
-        f"{totals['functions']:,} functions, {totals['classes']:,} classes, {share:.0f} % documented"
+        f"{totals['functions']:,} functions, {totals['classes']:,} classes, {share:.0f} % documented",
+        soft_wrap=True,
     )
     for row in failed:
-        console.print(f"  failed: {row.job_id}: {row.error}", markup=False)
+        console.print(f"  failed: {row.job_id}: {row.error}", markup=False, soft_wrap=True)

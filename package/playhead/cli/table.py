@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from playhead.state import Execution, Executions
 
 _GLYPH = {"queued": "·", "running": "▸", "completed": "✓", "failed": "✕", "cancelled": "◌"}
 _STYLE = {"queued": "dim", "running": "cyan", "completed": "green", "failed": "bold red", "cancelled": "yellow"}
+_URL = 44
 _RANK = {"failed": 0, "running": 1, "queued": 2, "cancelled": 3, "completed": 4}
 
 
@@ -30,6 +32,17 @@ def table(executions: Executions, line: str, most: int) -> Table:
     return made
 
 
-def _cells(row: Execution) -> tuple[str, str, str, str, str]:
+def _cells(row: Execution) -> list[Text]:
     percent = "" if row.progress is None else f"{row.progress:.0f}"
-    return f"{_GLYPH[row.state]} {row.state}", row.job_id, percent, row.error or row.step or "", row.url or ""
+    said = f"{_GLYPH[row.state]} {row.state}", row.job_id, percent, row.error or row.step or "", _tail(row.url or "")
+    return [_inert(text) for text in said]
+
+
+def _inert(text: str) -> Text:
+    """What an event said, without markup and without what a terminal obeys."""
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+
+
+def _tail(url: str) -> str:
+    """The end of an address, which tells more than its beginning."""
+    return url if len(url) <= _URL else "…" + url[1 - _URL :]
