@@ -27,6 +27,7 @@ KNOWN: dict[str, str] = {
     "currentUrl": "current_url",
     "progressPercentage": "progress_percentage",
 }
+_NUMBERS = (int, float)  # and not bool, which is an int
 _TEXTS = ("siteUrl", "siteName", "goal", "currentStep", "currentUrl")
 # of an events table on disk, in its order: name -> SQL type
 TABLE: dict[str, str] = {
@@ -36,6 +37,8 @@ TABLE: dict[str, str] = {
     "progress_percentage": "DOUBLE", "data": "VARCHAR", "created_at": "TIMESTAMP", "expires_at": "TIMESTAMP",
 }  # fmt: skip
 FRAME = tuple(name for name in TABLE if name != "expires_at")
+_NOTHING: Known = (None, None, None, None, None, None)
+_START = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -43,23 +46,33 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 def known_fields(data: Mapping[str, Any]) -> Known:
     """The known fields of ``data`` that are of their type and range, in the order of `KNOWN`; None for the others."""
     get = data.get
-    texts = [value if isinstance(value := get(name), str) else None for name in _TEXTS]
+    site_url, site_name, goal, step, url = get("siteUrl"), get("siteName"), get("goal"), get("currentStep"), get("currentUrl")
     number = get("progressPercentage")
-    fits = isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 100
-    return texts[0], texts[1], texts[2], texts[3], texts[4], float(number) if fits and number is not None else None
+    if number is not None and (type(number) not in _NUMBERS or not 0 <= number <= 100):
+        number = None
+    return (
+        site_url if type(site_url) is str else None,
+        site_name if type(site_name) is str else None,
+        goal if type(goal) is str else None,
+        step if type(step) is str else None,
+        url if type(url) is str else None,
+        None if number is None else float(number),
+    )
 
 
 def split(data: Mapping[str, Any]) -> tuple[Known, str]:
     """The typed fields, and JSON text of what is left (``{}`` when nothing is)."""
     if not data:
-        return (None, None, None, None, None, None), "{}"
+        return _NOTHING, "{}"
     known = known_fields(data)
     rest = dict(data)
-    for name, value in zip(KNOWN, known, strict=True):
-        if value is None:
-            continue
-        if not (isinstance(value, float) and value.is_integer() and isinstance(rest[name], float)):
+    for name, value in zip(_TEXTS, known, strict=False):
+        if value is not None:
             del rest[name]
+    progress = known[5]
+    # a whole number written as a float would come back as an int, so it stays in the rest too
+    if progress is not None and not (progress.is_integer() and type(rest["progressPercentage"]) is float):
+        del rest["progressPercentage"]
     return known, _encode(rest).decode() if rest else "{}"
 
 
@@ -79,23 +92,36 @@ def utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970 in UTC."""
+    since = moment - _START
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
 def to_arrow(events: Iterable[Event]) -> pa.Table:
     """Events as a table for the log: the columns of `TABLE`, ``id`` as text, times as timestamp[us] in UTC."""
+    import numpy as np
     import pyarrow as pa
 
     rows = list(events)
     parts = [split(event.data) for event in rows]
-    micros = pa.timestamp("us")
     text = pa.string()
 
     def times(values: Iterable[datetime | None]) -> pa.Array:
-        return pa.array([None if value is None else value.replace(tzinfo=None) for value in values], micros)
+        known: dict[datetime | None, int | None] = {None: None}  # the times of storing are few
+        found = []
+        for value in values:
+            if value not in known:
+                known[value] = micros(value) if value is not None else None
+            found.append(known[value])
+        return pa.array(found, pa.int64()).view(pa.timestamp("us"))
 
+    moments = np.fromiter((micros(event.timestamp) for event in rows), np.int64, len(rows))
     columns: dict[str, pa.Array] = {
         "seq": pa.array([event.seq for event in rows], pa.int64()),
         "id": pa.array([event.id for event in rows], text),
         "type": pa.array([event.type for event in rows], text),
-        "timestamp": times(event.timestamp for event in rows),
+        "timestamp": pa.array(moments).view(pa.timestamp("us")),
         "execution_id": pa.array([event.execution_id for event in rows], text),
         "batch_id": pa.array([event.batch_id for event in rows], text),
         "job_id": pa.array([event.job_id for event in rows], text),
@@ -103,8 +129,8 @@ def to_arrow(events: Iterable[Event]) -> pa.Table:
     }
     for place, name in enumerate(KNOWN.values()):
         kind = pa.float64() if name == "progress_percentage" else text
-        columns[name] = pa.array([known[place] for known, _ in parts], kind)
-    columns["data"] = pa.array([rest for _, rest in parts], text)
+        columns[name] = pa.array([part[0][place] for part in parts], kind)
+    columns["data"] = pa.array([part[1] for part in parts], text)
     columns["created_at"] = times(event.created_at for event in rows)
     columns["expires_at"] = times(event.expires_at for event in rows)
     return pa.table(columns)

@@ -12,6 +12,7 @@ An event on the wire (RFC 8259 JSON, RFC 3339 times)::
 from __future__ import annotations
 
 import os
+import random
 import re
 import threading
 import time
@@ -40,6 +41,10 @@ _TIME = re.compile(
 _NAIVE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?\Z", re.ASCII)
 _EPOCH = re.compile(r"[A-Za-z0-9]{1,32}\Z")
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?\Z")
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+_FAR = 2**63
+_MOST_TYPES = 1000
+_good_types = set(KNOWN_TYPES)  # seen to be well formed
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d|w)\s*\Z")
 _UNIT_S = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
@@ -98,6 +103,8 @@ def duration_s(text: str) -> float:
 
 _uuid_lock = threading.Lock()
 _uuid_last = 0
+_random = random.Random()
+os.register_at_fork(after_in_child=_random.seed)  # or parent and child would draw the same ids
 
 
 def uuid7() -> str:
@@ -106,8 +113,7 @@ def uuid7() -> str:
     with _uuid_lock:
         ticks = max(time.time_ns() * 4096 // 1_000_000, _uuid_last + 1)  # ms and 12 bits of its fraction
         _uuid_last = ticks
-    tail = int.from_bytes(os.urandom(8), "big") & (2**62 - 1)
-    number = ((ticks >> 12) & (2**48 - 1)) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62 | tail
+    number = ((ticks >> 12) & (2**48 - 1)) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62 | _random.getrandbits(62)
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
@@ -181,6 +187,7 @@ _WIRE = {
     "id": "id", "type": "type", "timestamp": "timestamp", "executionId": "execution_id", "batchId": "batch_id",
     "jobId": "job_id", "organizationId": "organization_id", "data": "data", "seq": "", "createdAt": "", "expiresAt": "",
 }  # fmt: skip
+_WIRE_NAMES = frozenset(_WIRE)
 _SNAKE = {snake: wire for wire, snake in _WIRE.items() if snake}
 _SNAKE |= {"created_at": "createdAt", "expires_at": "expiresAt"}
 
@@ -205,17 +212,12 @@ def new_event(fields: Mapping[str, Any] | Event | NewEvent, index: int = 0) -> N
         )  # fmt: skip
     if not isinstance(fields, Mapping):
         raise InvalidEvent(index, None, f"an event is a JSON object, not {_json_name(fields)}")
-    given: dict[str, Any] = {}
-    for key, value in fields.items():
-        wire = key if key in _WIRE else _SNAKE.get(key)
-        if wire is None:
-            raise InvalidEvent(index, str(key)[:80], "unknown field; put your own fields inside 'data'")
-        given[wire] = value
-    kind = given.get("type")
-    if not isinstance(kind, str) or not _TYPE.match(kind):
-        wanted = "write a string such as 'job_started' (a-z first, then a-z 0-9 _ . : -, at most 64 characters)"
-        raise InvalidEvent(index, "type", f"missing; {wanted}" if kind is None else f"{str(kind)[:80]!r}: {wanted}")
-    moment = given.get("timestamp")
+    given = fields if fields.keys() <= _WIRE_NAMES else _renamed(fields, index)
+    get = given.get
+    kind = get("type")
+    if not isinstance(kind, str) or kind not in _good_types:
+        kind = _checked_type(kind, index)
+    moment = get("timestamp")
     if moment is None:
         timestamp = now()
     else:
@@ -223,30 +225,49 @@ def new_event(fields: Mapping[str, Any] | Event | NewEvent, index: int = 0) -> N
             timestamp = parse_time(moment, "timestamp")
         except ValueError as error:
             raise InvalidEvent(index, "timestamp", str(error)) from None
-    data = given.get("data")
-    if data is None:
-        data = {}
-    elif not isinstance(data, Mapping):
-        raise InvalidEvent(index, "data", f"must be a JSON object, not {_json_name(data)}")
+    identity = get("id")
     return NewEvent(
-        *_identity(given.get("id"), index), kind, timestamp,
-        _name(given, "executionId", index), _name(given, "batchId", index), _name(given, "jobId", index),
-        _name(given, "organizationId", index), checked_data(data, index), given.get("id") is None,
-    )  # fmt: skip
+        uuid7() if identity is None else _identity(identity, index),
+        kind,
+        timestamp,
+        _name(get("executionId"), "executionId", index),
+        _name(get("batchId"), "batchId", index),
+        _name(get("jobId"), "jobId", index),
+        _name(get("organizationId"), "organizationId", index),
+        checked_data(get("data"), index),
+        identity is None,
+    )
 
 
-def _identity(value: object, index: int) -> tuple[str]:
-    if value is None:
-        return (uuid7(),)
+def _renamed(fields: Mapping[Any, Any], index: int) -> dict[str, Any]:
+    """Fields by their names on the wire."""
+    given: dict[str, Any] = {}
+    for key, value in fields.items():
+        wire = key if key in _WIRE else _SNAKE.get(key)
+        if wire is None:
+            raise InvalidEvent(index, str(key)[:80], "unknown field; put your own fields inside 'data'")
+        given[wire] = value
+    return given
+
+
+def _checked_type(kind: object, index: int) -> str:
+    if not isinstance(kind, str) or not _TYPE.match(kind):
+        wanted = "write a string such as 'job_started' (a-z first, then a-z 0-9 _ . : -, at most 64 characters)"
+        raise InvalidEvent(index, "type", f"missing; {wanted}" if kind is None else f"{str(kind)[:80]!r}: {wanted}")
+    if len(_good_types) < _MOST_TYPES:
+        _good_types.add(kind)
+    return kind
+
+
+def _identity(value: object, index: int) -> str:
     if isinstance(value, uuid.UUID):
-        return (str(value),)
+        return str(value)
     if isinstance(value, str) and _UUID.match(value):
-        return (str(uuid.UUID(value)),)
+        return value if _CANONICAL.match(value) else str(uuid.UUID(value))
     raise InvalidEvent(index, "id", f"{str(value)[:80]!r} is no UUID; leave it out to have one made")
 
 
-def _name(given: Mapping[str, Any], field: str, index: int) -> str | None:
-    value = given.get(field)
+def _name(value: object, field: str, index: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
@@ -261,8 +282,14 @@ def _name(given: Mapping[str, Any], field: str, index: int) -> str | None:
     return value
 
 
-def checked_data(data: Mapping[str, Any], index: int) -> dict[str, Any]:
+def checked_data(data: object, index: int) -> dict[str, Any]:
     """``data`` as plain JSON values (tuples, dates and the like become what JSON has); raises InvalidEvent."""
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping):
+        raise InvalidEvent(index, "data", f"must be a JSON object, not {_json_name(data)}")
+    if type(data) is dict and _is_plain(data):
+        return data.copy()
     try:
         text = _encoder.encode(data)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -273,6 +300,28 @@ def checked_data(data: Mapping[str, Any], index: int) -> dict[str, Any]:
         raise InvalidEvent(index, "data", "holds NaN or infinity, which JSON has not; send null or a string")
     decoded: dict[str, Any] = msgspec.json.decode(text)
     return decoded
+
+
+def _is_plain(data: dict[Any, Any]) -> bool:
+    """Whether it is at a glance flat JSON far below the limit, as nearly all data is: then nothing is to be converted."""
+    if len(data) > 64:
+        return False
+    size = 0
+    for name, value in data.items():
+        kind = type(value)
+        if kind is str:
+            if not value.isascii():
+                return False
+            size += len(value)
+        elif kind is float or kind is int:
+            if not -_FAR < value < _FAR:  # nor NaN
+                return False
+        elif value is not None and kind is not bool:
+            return False
+        if type(name) is not str or not name.isascii():
+            return False
+        size += len(name)
+    return size < MAX_DATA // 8  # a letter takes six bytes at most, and 64 names and numbers the rest
 
 
 def _has_nan(value: object) -> bool:
