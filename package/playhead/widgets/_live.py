@@ -225,7 +225,7 @@ class LiveWidget(anywidget.AnyWidget):
                 self._speaker.join(2)
             data, metadata = self._bundle(is_live=False)
             for handle in self._handles:
-                if handle is not None and "text/html" in data:
+                if handle is not None:
                     handle.update(data, metadata=metadata, raw=True)
         super().close()
 

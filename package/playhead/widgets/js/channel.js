@@ -12,7 +12,7 @@ import { Signal } from "./elements.js";
  * }} Model
  */
 
-const SILENT_MS = 8000; // the kernel beats every 2 s
+const SILENT_MS = 6000; // the kernel beats every 2 s
 
 export class Channel {
   /** @type {Status} */

@@ -167,7 +167,7 @@ export class GridView {
     STATES.forEach((name, state) => {
       const element = this.#counts[state];
       element.hidden = !counts[state];
-      say(element, `${GLYPHS[state]} ${counts[state].toLocaleString("en")} ${name}`);
+      say(element, counts[state] ? `${GLYPHS[state]} ${counts[state].toLocaleString("en")} ${name}` : "");
       this.#parts[state].style.flexGrow = String(counts[state]);
     });
     say(this.#total, count(size, "execution"));
