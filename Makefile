@@ -35,7 +35,9 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing playhead and what its suite needs into $(VENV), a minute or two"
 	@$(PIP) -e '.[test]'
-	@command -v chromium >/dev/null || $(BIN)/playwright install --with-deps chromium
+	@command -v chromium >/dev/null || { echo "installing Playwright's Chromium"; \
+	  $(BIN)/playwright install --with-deps chromium >$(VENV)/chromium.log 2>&1; } || { grep -im3 error $(VENV)/chromium.log; \
+	  echo "there is no chromium: install it, or run $(BIN)/playwright install --with-deps chromium"; exit 1; }
 	@touch $@ $(VENV)/.demo
 
 lint: $(VENV)/.test
