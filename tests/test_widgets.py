@@ -1,0 +1,167 @@
+"""The widgets on the kernel's side: what they take, what they tell a page, how they end."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+import playhead as ph
+from playhead.client.api import Client
+from playhead_server.server import Running
+from tests.conftest import TOKEN, wait_for
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[Client]:
+    with ph.connect(server.url, token=TOKEN) as found:
+        yield found
+
+
+def event(kind: str, job: str, **data: object) -> dict[str, object]:
+    return {"type": f"job_{kind}", "batchId": "b", "jobId": job, "executionId": job, "data": data}
+
+
+def rows_of(grid: ph.LiveGrid) -> list[Any]:
+    return list(msgspec.json.decode(grid.get_state("page")["page"]["rows"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"max_display": 0}, ValueError, "write 1 or more"),
+        ({"max_display": 2.5}, TypeError, "write max_display=6"),
+        ({"max_display": True}, TypeError, "write max_display=6"),
+        ({"batch_id": ["a"]}, TypeError, "write batch_id='nightly audit'"),
+        ({"batch_id": ""}, ValueError, "name a batch"),
+        ({"polling_interval": 0}, ValueError, "write 0.05 to 86400"),
+        ({"polling_interval": "5"}, TypeError, "write polling_interval=5.0"),
+        ({"polling": 5}, TypeError, "polling"),
+    ],
+)
+def test_an_argument_of_no_use_is_refused_with_what_to_write(
+    client: Client, arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    """Before anything is followed; of the grid and of the player alike."""
+    for widget in (ph.LiveGrid, ph.ReplayPlayer):
+        with pytest.raises(error, match=says):
+            widget(client, **arguments)
+
+
+def test_what_is_no_client_is_refused_with_what_to_write() -> None:
+    """A url, a class, an AsyncClient: the message names ph.connect()."""
+    for given in ("http://127.0.0.1:1", None, Client):
+        for widget in (ph.LiveGrid, ph.ReplayPlayer, ph.ConnectionStatus):
+            with pytest.raises(TypeError, match=rf"write {widget.__name__}\(ph.connect\(\), …\)"):
+                widget(given)  # type: ignore[arg-type]
+
+
+def test_a_style_or_a_wait_of_no_use_is_refused(client: Client) -> None:
+    """The banner's two arguments say what they take."""
+    with pytest.raises(ValueError, match="write style='banner' or style='dot'"):
+        ph.ConnectionStatus(client, style="lamp")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="write 0 to 86400"):
+        ph.ConnectionStatus(client, hide_after=-1)
+
+
+def test_a_page_that_asks_gets_the_whole(client: Client) -> None:
+    """Rows by place, newest attempt, with the connection as it is; nothing of it was ever assigned to a trait."""
+    client.publish([event("started", "a"), event("failed", "a", error="no"), event("started", "a"), event("progress", "b")])
+    with_grid = ph.LiveGrid(client, batch_id="b")
+    wait_for(lambda: len(rows_of(with_grid)) == 2)
+    wait_for(lambda: with_grid.connection.state == "connected")
+    page = with_grid.get_state("page")["page"]
+    assert rows_of(with_grid) == [["a", 1, None, None, None, None, 2, None], ["b", 1, None, None, None, None, 1, None]]
+    assert page["status"]["state"] == "connected"
+    assert page["status"]["url"] == client.url
+    with_grid.close()
+
+
+def test_the_recording_sent_to_a_page_is_every_change_in_columns(client: Client) -> None:
+    """Times in microseconds that never run backwards, each text once, places in order of appearance."""
+    first = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+    for n, (kind, job) in enumerate([("started", "a"), ("started", "b"), ("progress", "a"), ("completed", "b")]):
+        at = first + timedelta(seconds=-1 if n == 2 else n)
+        client.publish(event(kind, job, currentStep="reading") | {"timestamp": at})
+    player = ph.ReplayPlayer(client, batch_id="b")
+    wait_for(lambda: player.get_state("page")["page"]["length"] == 4)
+    tape = player.get_state("page")["page"]["tape"]
+    kinds = ["f8", "u4", "u1", "u4", "f4", "f8", "u4", "u4", "u4", "u4"]
+    at, place, state, _, progress, duration, job, step, _, _ = (
+        np.frombuffer(column, kind) for column, kind in zip(tape["columns"], kinds, strict=True)
+    )
+    us = int(first.timestamp()) * 1_000_000 + 123456
+    assert (at - us).tolist() == [0, 1_000_000, 1_000_000, 3_000_000]
+    assert (place.tolist(), state.tolist()) == ([0, 1, 0, 1], [1, 1, 1, 2])
+    assert np.isnan(progress).all()
+    assert duration[3] == 2000
+    assert tape["texts"] == ["", "a", "reading", "b"]
+    assert (job.tolist(), step.tolist()) == ([1, 3, 1, 3], [2, 2, 2, 2])
+    player.close()
+
+
+def test_the_marker_is_a_time_with_a_zone(client: Client) -> None:
+    """`at` is None while live, UTC in any zone given, observable, exact to the microsecond over the wire."""
+    player = ph.ReplayPlayer(client)
+    seen: list[datetime | None] = []
+    player.observe(lambda change: seen.append(change["new"]), "at")
+    assert player.at is None
+    player.at = datetime(2026, 1, 1, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=1)))
+    assert player.at == datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=UTC)
+    us = player.get_state("at")["at"]
+    player.set_state({"at": us + 1})
+    assert player.at == datetime(2026, 1, 1, 12, 0, 0, 6, tzinfo=UTC)
+    player.set_state({"at": None})
+    assert [at and at.microsecond for at in seen] == [5, 6, None]
+    with pytest.raises(ValueError, match="has no zone; write"):
+        player.at = datetime(2026, 1, 1)
+    player.close()
+
+
+def test_another_log_begins_afresh(client: Client) -> None:
+    """Rows of the old log are gone from what a page is told, and a notice says why."""
+    client.publish(event("started", "a"))
+    for widget in (ph.LiveGrid(client, batch_id="b"), ph.ReplayPlayer(client, batch_id="b")):
+        wait_for(lambda widget=widget: len(widget._places) == 1)
+        widget._reset("epoch")
+        page = widget.get_state("page")["page"]
+        assert page["log"] == 1
+        assert "recreated" in page["notice"]
+        assert msgspec.json.decode(page["rows"]) == [] if "rows" in page else page["length"] == 0
+        widget.close()
+
+
+def test_closing_stops_the_thread_and_the_watch(client: Client) -> None:
+    """No thread is left, no event is taken, the interpreter's switch interval is what it was; again is harmless."""
+    before = sys.getswitchinterval()
+    widgets = [ph.LiveGrid(client, batch_id="b"), ph.ReplayPlayer(client, batch_id="b"), ph.ConnectionStatus(client)]
+    assert sys.getswitchinterval() < before
+    for widget in widgets:
+        widget.close()
+        widget.close()
+    assert sys.getswitchinterval() == before
+    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("playhead-Live")])
+    client.publish(event("started", "late"))
+    client.flush()
+    assert not widgets[0]._places
+    gc.collect()
+
+
+def test_the_saved_table_escapes_what_events_say(client: Client) -> None:
+    """Markup in names and errors is text; at most 20 rows, and how many more."""
+    bad = "<script>alert(1)</script>"
+    client.publish([event("failed", f"{bad}{n}", error=bad) for n in range(25)])
+    grid = ph.LiveGrid(client, batch_id="b")
+    wait_for(lambda: len(grid._places) == 25)
+    html = grid._html()
+    assert bad not in html
+    assert html.count("&lt;script&gt;") == 40
+    assert "and 5 more" in html
+    grid.close()
