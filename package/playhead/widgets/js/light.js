@@ -7,8 +7,9 @@ import { connectionWords } from "./words.js";
  * @param {HTMLElement} root gets `data-connection`
  * @param {import("./channel.js").Channel} channel
  * @param {string} title
+ * @param {string} [live] the word for "connected, by a stream"
  */
-export function header(root, channel, title) {
+export function header(root, channel, title, live = "live") {
   const glyph = h("span", { class: "ph-glyph", "aria-hidden": "true" });
   const word = h("span");
   const light = h("span", { class: "ph-light", role: "status" }, glyph, word);
@@ -20,7 +21,7 @@ export function header(root, channel, title) {
     root.dataset.connection = words.state;
     root.dataset.transport = channel.status.transport;
     say(glyph, words.glyph);
-    say(word, words.short);
+    say(word, words.short === "live" ? live : words.short);
     light.title = words.title;
     sayWithCode(why, words.state === "disconnected" ? words.long : "");
     why.hidden = !why.textContent;

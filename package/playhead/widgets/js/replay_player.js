@@ -75,7 +75,7 @@ export default () => {
       const root = h("div", { class: "ph", "data-playhead": "replay-player" });
       el.append(root);
       const batch = model.get("batch_id");
-      const leave = header(root, channel, batch ?? "All batches");
+      const leave = header(root, channel, batch ?? "All batches", "connected"); // "live" is said of the marker here
       const track = new Track(root, deck);
       const grid = new GridView(root, deck.tape, model.get("max_display"), "Nothing had happened yet");
       let tape = deck.tape;
