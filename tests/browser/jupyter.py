@@ -77,6 +77,14 @@ class Notebook:
         prompts = "[...document.querySelectorAll('.jp-InputPrompt')].map(e => e.textContent)"
         self.page.wait_for_function(f"() => {prompts}.every(text => !text.includes('*'))", timeout=60_000)
 
+    def ask(self, code: str) -> str:
+        """Run code that prints a line in the idle kernel, past the cells; the line."""
+        answer = """code => new Promise(done => {
+          const asked = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({code});
+          asked.onIOPub = message => { if (message.header.msg_type === 'stream') done(message.content.text.trim()) };
+        })"""
+        return str(self.page.evaluate(answer, code))
+
     def use_theme(self, name: str) -> None:
         """As the settings menu does."""
         self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)

@@ -122,9 +122,19 @@ def test_failed_and_active_first_and_the_rest_is_counted(notebook: Open, server:
     nb.grid.locator(".ph-view").evaluate("view => view.scrollTop = 1e6")
     expect(nb.grid.locator(".ph-more")).to_have_text("and 16 above")
     expect(nb.grid.locator('[data-job="job 0"]')).to_be_in_viewport()
-    nb.page.evaluate("""() => jupyterapp.shell.currentWidget.sessionContext.session.kernel
-      .requestExecute({code: 'grid.max_display = 7'}).done""")
+    nb.ask("grid.max_display = 7; print()")
     expect(nb.grid.locator(".ph-more")).to_have_text("and 13 above")
+
+
+def test_a_cell_that_runs_again_leaves_no_old_widget_behind(notebook: Open, server: Running) -> None:
+    """What a cell made and showed is closed when it runs again: one grid in the page, one thread in the kernel."""
+    nb = notebook(connect(server.url), "ph.LiveGrid(client, batch_id='b')")
+    count = "import threading; print(sum(thread.name == 'playhead-LiveGrid' for thread in threading.enumerate()))"
+    for _ in range(2):
+        nb.run()
+        nb.wait_until_done()
+        expect(nb.grid).to_have_attribute("data-connection", "connected", timeout=30_000)
+    assert nb.ask(count) == "1"
 
 
 def test_ten_thousand_rows_scroll_smoothly(notebook: Open, server: Running, client: Client) -> None:
@@ -255,12 +265,8 @@ def test_the_marker_goes_to_the_past_and_back(notebook: Open, server: Running, c
     assert box is not None
     nb.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     expect(total).to_have_text("11 executions")
-    ask = """code => new Promise(done => {
-      const asked = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({code});
-      asked.onIOPub = message => { if (message.header.msg_type === 'stream') done(message.content.text.trim()) };
-    })"""
     for _ in range(100):
-        at = nb.page.evaluate(ask, "print(player.at)")
+        at = nb.ask("print(player.at)")
         if at.startswith("2026-01-01 00:00:3"):
             break
     assert re.fullmatch(r"2026-01-01 00:00:(29|30)(\.\d+)?\+00:00", at)
@@ -271,8 +277,20 @@ def test_the_marker_goes_to_the_past_and_back(notebook: Open, server: Running, c
     nb.player.get_by_role("button", name="Live").click()
     expect(total).to_have_text("22 executions")
     expect(nb.player).to_have_attribute("data-live", "true")
-    assert nb.page.evaluate(ask, "import datetime; player.at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC); print(1)")
+    nb.ask("import datetime; player.at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC); print()")
     expect(total).to_have_text("1 execution")
+
+
+def test_a_player_opens_where_python_put_it(notebook: Open, server: Running, client: Client) -> None:
+    """`at` assigned in the cell that makes the player, before the page has any of the recording."""
+    client.publish(history(700))
+    client.flush()
+    at = "player.at = datetime.datetime(2026, 1, 1, 0, 0, 30, tzinfo=datetime.UTC)"
+    nb = notebook(connect(server.url), f"import datetime\nplayer = ph.ReplayPlayer(client, batch_id='b')\n{at}\nplayer")
+    nb.run()
+    expect(nb.player.locator(".ph-total")).to_have_text("350 executions", timeout=30_000)
+    expect(nb.player).to_have_attribute("data-at", "2026-01-01T00:00:30.000Z")
+    assert nb.ask("print(player.at)") == "2026-01-01 00:00:30+00:00"
 
 
 def test_pause_resumes_where_it_paused_at_the_speed_chosen(notebook: Open, server: Running, client: Client) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import traitlets
 
+from playhead.client.follow import Watch
 from playhead.events import Event
 from playhead.state import Execution, Executions
 from playhead.widgets._arguments import checked_batch, checked_client, checked_rows, checked_seconds
@@ -35,11 +36,16 @@ class Following(LiveWidget):
         self._interval = checked_seconds("polling_interval", polling_interval, least=0.05)
         self._executions = Executions()
         self._places: dict[tuple[str | None, str], int] = {}
+        self._watch: Watch | None = None
         super().__init__(known.url, max_display=rows)
-        self._watch = known.watch(
-            on_events=self._take, on_status=self._told, on_reset=self._reset, after="start", batch_id=self._batch,
-            polling_interval=self._interval,
-        )  # fmt: skip
+        try:
+            self._watch = known.watch(
+                on_events=self._take, on_status=self._told, on_reset=self._reset, after="start", batch_id=self._batch,
+                polling_interval=self._interval,
+            )  # fmt: skip
+        except BaseException:
+            self.close()
+            raise
 
     @traitlets.default("batch_id")  # type: ignore[untyped-decorator]  # traitlets has no types here
     def _the_batch(self) -> str | None:
@@ -75,7 +81,8 @@ class Following(LiveWidget):
         return self._interval
 
     def _leave(self) -> None:
-        self._watch.close()
+        if self._watch is not None:
+            self._watch.close()
 
     def _html(self) -> str:
         with self._guard:

@@ -16,28 +16,36 @@ export default () => {
   return {
     /** @param {Context} context */
     initialize({ model }) {
-      /** @type {number | null} */
+      /** What the kernel has. @type {number | null} */
       let known = model.get("at");
+      /** Where the kernel wants the marker once the recording is that long. @type {number | null} */
+      let wish = known;
       let timer = 0;
       const position = () => (deck.marker.isLive ? null : Math.round(deck.marker.at));
       const tell = () => {
-        timer ||= setTimeout(() => {
+        if (timer) return;
+        if (!deck.marker.isLive) wish = null; // moved here meanwhile
+        if (wish !== null || position() === known) return;
+        known = position();
+        model.set("at", known);
+        model.save_changes();
+        timer = setTimeout(() => {
           timer = 0;
-          if (position() === known) return;
-          known = position();
-          model.set("at", known);
-          model.save_changes();
+          tell();
         }, TELL_MS);
       };
       const obey = () => {
         const at = model.get("at");
         if (at === known) return;
-        known = at;
-        place(at);
-      };
-      const place = (/** @type {number | null} */ at) => {
+        known = wish = at;
         if (at === null) deck.marker.goLive();
-        else deck.marker.seek(at);
+        grown();
+      };
+      const grown = () => {
+        if (wish !== null && deck.tape.length && wish <= deck.tape.end) {
+          deck.marker.freeze(wish);
+          wish = null;
+        }
         deck.moved();
       };
       const close = channel.open(
@@ -45,16 +53,14 @@ export default () => {
         (page) => {
           if (deck.isOld(page.log)) return;
           deck.useLog(page.log);
-          const isFirst = !deck.tape.length;
           deck.tape.append(page.tape, page.tape.columns.map(bytesOf));
-          if (isFirst && known !== null && deck.tape.length) place(known);
-          else deck.moved();
+          grown();
         },
         (message, columns) => {
           if (message.kind === "rows" && !deck.isOld(message.log)) {
             deck.useLog(message.log);
             const isWhole = deck.tape.append(message, columns.map(bytesOf));
-            deck.moved();
+            grown();
             return isWhole;
           }
           return deck.isAt(message.log, message.length);

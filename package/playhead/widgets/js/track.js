@@ -5,11 +5,13 @@ import { duration, moment } from "./words.js";
 
 const PARTS = 240;
 const WHOLE = 10_000; // steps of the slider
+const MANY = 20_000; // changes; the profile of more is drawn twice a second at most
 
 export class Track {
   #deck;
   #root;
   #profiled = -1;
+  #profiledAt = 0;
   #play = h("button", { type: "button", class: "ph-button ph-play" });
   #live = h("button", { type: "button", class: "ph-button ph-live", title: "Follow what happens now; press again to stand still" }, h("span", { "aria-hidden": "true" }, "● "), "Live");
   #speed = h("select", { class: "ph-button", "aria-label": "Speed", title: "Speed" });
@@ -17,7 +19,7 @@ export class Track {
   #offset = h("span", { class: "ph-offset" });
   #events = svg("path", { class: "ph-events" });
   #failures = svg("path", { class: "ph-failures" });
-  #slider = h("input", { type: "range", role: "slider", class: "ph-slider", min: "0", max: String(WHOLE), step: "any", "aria-label": "Position in the recording", "data-lm-suppress-shortcuts": "true" });
+  #slider = h("input", { type: "range", role: "slider", class: "ph-slider", min: "0", max: String(WHOLE), step: "any", "aria-label": "Position in the recording" });
   #frame = eachFrame(() => this.#paint());
 
   /**
@@ -33,6 +35,7 @@ export class Track {
       h("div", { class: "ph-controls" }, this.#play, this.#live, this.#speed, this.#at, this.#offset),
       h("div", { class: "ph-track" }, picture, this.#slider),
     );
+    for (const control of [this.#play, this.#live, this.#speed, this.#slider]) control.dataset.lmSuppressShortcuts = "true"; // JupyterLab takes keys
     this.#play.addEventListener("click", () => this.#toggle());
     this.#live.addEventListener("click", () => this.#do(() => (deck.marker.isLive ? deck.marker.freeze() : deck.marker.goLive())));
     this.#speed.addEventListener("change", () => this.#do(() => (deck.marker.speed = Number(this.#speed.value))));
@@ -87,6 +90,7 @@ export class Track {
     data.playing = String(marker.isPlaying);
     data.at = tape.length ? new Date(marker.at / 1000).toISOString() : "";
     say(this.#play, marker.isPlaying ? "❚❚ Pause" : "▶ Play");
+    this.#play.setAttribute("aria-label", marker.isPlaying ? "Pause" : "Play");
     this.#play.title = marker.isLive ? "Play from the beginning" : marker.isPlaying ? "Stand still here" : "Play on from here";
     this.#play.disabled = !tape.length;
     this.#live.setAttribute("aria-pressed", String(marker.isLive));
@@ -98,8 +102,11 @@ export class Track {
     this.#slider.value = String(marker.share * WHOLE);
     this.#slider.style.setProperty("--ph-share", String(marker.share));
     this.#slider.setAttribute("aria-valuetext", marker.isLive ? `live, ${at}` : `${at}, ${offset}`);
-    if (this.#profiled !== tape.length) {
+    if (this.#profiled === tape.length) return;
+    if (tape.length > MANY && performance.now() - this.#profiledAt < 500) setTimeout(() => this.ask(), 500);
+    else {
       this.#profiled = tape.length;
+      this.#profiledAt = performance.now();
       this.#profile();
     }
   }
