@@ -27,6 +27,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from playhead.client import AsyncClient as AsyncClient
     from playhead.client import Client as Client
+    from playhead.client import connect as connect
     from playhead.errors import PlayheadError as PlayheadError
     from playhead.events import Cursor as Cursor
     from playhead.events import Event as Event

@@ -28,6 +28,7 @@ from playhead.events import NewEvent, duration_s, new_event, parse_time
 
 ENDINGS = (".parquet", ".arrow", ".csv", ".ndjson", ".ndjson.gz")
 _GROUP = 10_000
+File = Annotated[Path, typer.Argument(help=f"Its ending says what it is: {', '.join(ENDINGS)}.")]
 _SPACE = uuid.UUID("0f6a6f1e-7a3c-5f0e-8a52-2d1f3f6f9b11")
 
 
@@ -44,7 +45,7 @@ def _say(text: str) -> None:
         print(f"\r{text}\033[K", end="", file=sys.stderr, flush=True)
 
 
-def export(source: Target, file: Path, token: Token = None) -> None:
+def export(source: Target, file: File, token: Token = None) -> None:
     """Write every event to a file, by its ending; the file appears whole or not at all."""
     kind = ending(file)
     draft = file.with_name(f".{file.name}.part")
@@ -144,7 +145,7 @@ def _checked(file: Path, kind: str) -> Iterator[NewEvent]:
         yield event
 
 
-def import_(file: Path, target: Target, token: Token = None) -> None:
+def import_(file: File, target: Target, token: Token = None) -> None:
     """Read events of a file into a recording or a server. The whole file is checked before anything is stored."""
     kind = ending(file)
     count = 0
