@@ -17,8 +17,9 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any, Self
 
 import msgspec
@@ -28,6 +29,7 @@ from playhead.errors import InvalidCursor, InvalidEvent
 MAX_EVENTS = 10_000
 MAX_BODY = 16 * 2**20
 MAX_DATA = 64 * 1024
+MAX_DEPTH = 64
 MAX_ID = 256
 START_TYPE = "job_started"
 END_TYPES = ("job_completed", "job_failed", "job_cancelled")
@@ -292,14 +294,28 @@ def checked_data(data: object, index: int) -> dict[str, Any]:
         return data.copy()
     try:
         text = _encoder.encode(data)
+        decoded: dict[str, Any] = msgspec.json.decode(text)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidEvent(index, "data", f"cannot be written as JSON: {error}") from None
     if len(text) > MAX_DATA:
         raise InvalidEvent(index, "data", f"is {len(text):,} bytes of JSON; it takes {MAX_DATA:,}")
-    if b"null" in text and _has_nan(data):
+    if any(depth > MAX_DEPTH for _, depth in _walk(decoded)):
+        raise InvalidEvent(index, "data", f"is nested deeper than {MAX_DEPTH} levels")
+    if b"null" in text and any(isinstance(value, float) and not isfinite(value) for value, _ in _walk(data)):
         raise InvalidEvent(index, "data", "holds NaN or infinity, which JSON has not; send null or a string")
-    decoded: dict[str, Any] = msgspec.json.decode(text)
     return decoded
+
+
+def _walk(value: object) -> Iterator[tuple[object, int]]:
+    """Every value inside a value, with its depth."""
+    left: list[tuple[object, int]] = [(value, 1)]
+    while left:
+        value, depth = left.pop()
+        yield value, depth
+        if isinstance(value, Mapping):
+            left += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, list | tuple):
+            left += [(item, depth + 1) for item in value]
 
 
 def _is_plain(data: dict[Any, Any]) -> bool:
@@ -322,14 +338,6 @@ def _is_plain(data: dict[Any, Any]) -> bool:
             return False
         size += len(name)
     return size < MAX_DATA // 8  # a letter takes six bytes at most, and 64 names and numbers the rest
-
-
-def _has_nan(value: object) -> bool:
-    if isinstance(value, float):
-        return value != value or value in (float("inf"), float("-inf"))
-    if isinstance(value, Mapping):
-        return any(_has_nan(item) for item in value.values())
-    return isinstance(value, list | tuple) and any(_has_nan(item) for item in value)
 
 
 def _json_name(value: object) -> str:
@@ -389,6 +397,8 @@ def _several(name: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
     if value is None:
         return ()
     values = (value,) if isinstance(value, str) else tuple(value)
+    if not values:
+        raise ValueError(f"{name} is empty, which matches nothing; leave it out to match everything")
     for item in values:
         if not isinstance(item, str) or not 1 <= len(item) <= MAX_ID:
             raise ValueError(f"{name} takes strings of 1 to {MAX_ID} characters, not {str(item)[:80]!r}")

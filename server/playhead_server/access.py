@@ -11,7 +11,6 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -112,31 +111,39 @@ class Access:
     def _check_jwt(self, token: str) -> Grant:
         try:
             header = jwt.get_unverified_header(token)
-            algorithm = header.get("alg")
-            if algorithm == "HS256" and self._settings.jwt_secret:
-                key: Any = self._settings.jwt_secret
-            elif algorithm in ("RS256", "ES256") and self._keys:
-                key = self._keys.get(str(header.get("kid"))) or next(iter(self._keys.values()))
-            else:
-                raise _unauthorized("this token's algorithm is not taken here")
-            claims = jwt.decode(token, key, algorithms=[str(algorithm)], leeway=30, options={"verify_aud": False})
-        except jwt.PyJWTError as error:
+            algorithm = str(header.get("alg"))
+            key = self._key(algorithm, header.get("kid"))
+            claims = jwt.decode(token, key, algorithms=[algorithm], leeway=30, options={"verify_aud": False})
+        except (jwt.PyJWTError, TypeError, ValueError) as error:
             raise _unauthorized(f"this token is not valid: {error}") from None
-        scope = claims.get("scope", "read")
-        words = scope.split() if isinstance(scope, str) else [str(word) for word in scope]
-        organization = claims.get("org")
-        return Grant(SCOPES.intersection(words), None if organization is None else str(organization))
+        scope, organization = claims.get("scope", "read"), claims.get("org")
+        words = scope.split() if isinstance(scope, str) else scope
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise _unauthorized("this token's claim 'scope' is neither a string nor a list of them")
+        if organization is not None and (not isinstance(organization, str) or not organization):
+            raise _unauthorized("this token's claim 'org' is no string")
+        return Grant(SCOPES.intersection(words), organization)
+
+    def _key(self, algorithm: str, identity: object) -> Any:
+        """The key for an algorithm: a secret never verifies what a public key must, nor the other way round."""
+        if algorithm == "HS256" and self._settings.jwt_secret:
+            return self._settings.jwt_secret
+        kind = {"RS256": "RSA", "ES256": "EC"}.get(algorithm)
+        fitting = [key for key in self._keys if key.key_type == kind]
+        found = next((key for key in fitting if key.key_id == identity), fitting[0] if len(fitting) == 1 else None)
+        if found is None:
+            raise _unauthorized("this token's algorithm or key is not taken here")
+        return found.key
 
 
 def _unauthorized(detail: str) -> Problem:
     return Problem(401, detail, {"WWW-Authenticate": 'Bearer realm="playhead"'})
 
 
-def _read_jwks(settings: Settings) -> Mapping[str, Any]:
+def _read_jwks(settings: Settings) -> list[jwt.PyJWK]:
     if settings.jwks is None:
-        return {}
+        return []
     try:
-        keys = jwt.PyJWKSet.from_dict(json.loads(settings.jwks.read_text())).keys
-    except (OSError, ValueError, jwt.PyJWTError) as error:
+        return list(jwt.PyJWKSet.from_dict(json.loads(settings.jwks.read_text())).keys)
+    except (OSError, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
         raise ValueError(f"{settings.jwks} cannot be read as a JWKS file: {error}") from None
-    return {str(key.key_id): key.key for key in keys}

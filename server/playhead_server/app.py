@@ -36,10 +36,14 @@ async def post_ticket(request: Request) -> Response:
     return JSONResponse({"ticket": ticket, "expiresAt": time_text(end)}, 201)
 
 
+async def on_events(request: Request) -> Response:
+    """``/api/events``: one route, so that a 405 names every method."""
+    call = {"POST": publish.post_events, "DELETE": history.delete_events}.get(request.method, history.get_events)
+    return await call(request)
+
+
 ROUTES = [
-    Route("/api/events", publish.post_events, methods=["POST"]),
-    Route("/api/events", history.get_events, methods=["GET"]),
-    Route("/api/events", history.delete_events, methods=["DELETE"]),
+    Route("/api/events", on_events, methods=["POST", "GET", "DELETE"]),
     Route("/api/events/stream", sse.get_stream),
     WebSocketRoute("/api/events/ws", websocket.endpoint),
     Route("/api/executions", history.get_executions),
@@ -74,6 +78,7 @@ def create_app(settings: Settings, recording: Recording, access: Access) -> Star
         problems.Problem: problems.on_error,
         ValueError: problems.on_error,
         HTTPException: problems.on_http_error,
+        Exception: problems.on_error,
     }
     allowed = list(settings.allow_origins)
     cors = Middleware(

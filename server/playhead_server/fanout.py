@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import NamedTuple
 
 from playhead.events import Event, Filter
@@ -18,6 +19,7 @@ from playhead.recording import Recording
 _RING_EVENTS = 50_000
 _RING_BYTES = 64 * 2**20
 _CHUNK = 1_000
+_log = logging.getLogger("playhead.server")
 
 
 class FeedClosed(Exception):
@@ -70,10 +72,15 @@ class Fanout:
             self._loop.call_soon_threadsafe(self._take, events)
 
     def _take(self, events: list[Event]) -> None:
-        for event in events:
-            encoded = event.to_json()
-            self._ring.append((event, encoded))
-            self._bytes += len(encoded)
+        try:
+            fresh = [(event, event.to_json()) for event in events]
+        except Exception:  # a hole in the ring would be a hole in every stream: go on without what is in it
+            _log.exception("events %d to %d are read from the recording", events[0].seq, events[-1].seq)
+            fresh, self._bytes = [], 0
+            self._ring.clear()
+            self._base = events[-1].seq + 1
+        self._ring += fresh
+        self._bytes += sum(len(encoded) for _, encoded in fresh)
         self.head = events[-1].seq
         if len(self._ring) > _RING_EVENTS or self._bytes > _RING_BYTES:
             self._trim()
@@ -127,9 +134,14 @@ class Fanout:
 
     async def _read_back(self, where: Filter, after: int) -> Stretch:
         upto = self.head
-        events = await asyncio.to_thread(self.recording.read, after, upto=upto, where=where, limit=_CHUNK)
-        to = events[-1].seq if len(events) == _CHUNK else upto
-        return Stretch(after, to, [event.seq for event in events], [event.to_json() for event in events])
+
+        def read() -> Stretch:
+            events = self.recording.read(after, upto=upto, where=where, limit=_CHUNK)
+            self.recording.check(self.recording.cursor(after))  # what was trimmed meanwhile would be skipped unsaid
+            to = events[-1].seq if len(events) == _CHUNK else upto
+            return Stretch(after, to, [event.seq for event in events], [event.to_json() for event in events])
+
+        return await asyncio.to_thread(read)
 
     def close(self) -> None:
         """Take no more events, and let every reader go; again is harmless."""
@@ -164,6 +176,7 @@ class Reader:
 
         Raises:
             FeedClosed: the server ends, and everything before was given.
+            CursorGone: what comes next was deleted before it was read.
         """
         while True:
             if self.is_caught_up:

@@ -11,6 +11,7 @@ import pyarrow.parquet
 from starlette.requests import Request
 
 from playhead.columns import wire_lines
+from playhead_server import params
 from playhead_server.problems import Problem
 
 FORMATS = {
@@ -24,26 +25,29 @@ FORMATS = {
 
 def wanted(request: Request, allowed: tuple[str, ...]) -> str:
     """The format asked for by ``format=`` or ``Accept``; raises Problem 406."""
-    asked = request.query_params.get("format")
+    asked = params.single(request.query_params, "format")
     if asked is not None:
         if asked in allowed:
             return asked
         raise Problem(406, f"format {asked[:40]!r} is not to be had here; ask for {', '.join(allowed)}")
-    ranges: list[tuple[float, int, str]] = []
-    for place, part in enumerate(request.headers.get("accept", "*/*").split(",")):
+    weights: dict[str, float] = {}
+    for part in (request.headers.get("accept") or "*/*").split(","):
         kind, *options = (piece.strip().lower() for piece in part.split(";"))
         weight = next((option[2:] for option in options if option.startswith("q=")), "1")
         try:
-            ranges.append((-float(weight), place, kind))
+            weights["*/*" if kind == "*" else kind] = float(weight)
         except ValueError:
             continue
-    for weight_, _, kind in sorted(ranges):
-        if weight_ == 0:
-            continue
-        for name in allowed:
-            if kind in (FORMATS[name], "*/*", FORMATS[name].partition("/")[0] + "/*"):
-                return name
-    raise Problem(406, f"send an Accept of {', '.join(FORMATS[name] for name in allowed)}")
+
+    def weight_of(name: str) -> float:  # the most specific range that names it (RFC 9110, section 12.5.1)
+        kind = FORMATS[name]
+        ranges = (kind, kind.partition("/")[0] + "/*", "*/*")
+        return next((weights[one] for one in ranges if one in weights), 0.0)
+
+    best = max(allowed, key=weight_of)
+    if weight_of(best) <= 0:
+        raise Problem(406, f"send an Accept of {', '.join(FORMATS[name] for name in allowed)}")
+    return best
 
 
 class _Sink:

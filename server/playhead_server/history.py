@@ -7,22 +7,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from playhead.events import Event, duration_s, time_text
+from playhead.events import Cursor, duration_s
 from playhead.state import STATES
 from playhead_server import formats, params
 from playhead_server.service import service_of
 
 _PAGE = 10_000
 _encode = msgspec.json.Encoder().encode
-
-
-def json_answer(content: Any) -> Response:
-    """A JSON answer; times as RFC 3339."""
-    return Response(_encode(content), media_type="application/json")
 
 
 async def get_events(request: Request) -> Response:
@@ -40,7 +36,7 @@ async def get_events(request: Request) -> Response:
     offset = params.number(query, "offset", 0, 0, 10**12) or 0
     if name != "json":
         limit = params.number(query, "limit", None, 0, 10**12)
-        upto = recording.head
+        upto = min(recording.head, at.seq) if isinstance(at, Cursor) else recording.head
         reader = await asyncio.to_thread(
             recording.arrow, where, at=at, after=after, upto=upto, limit=limit, offset=offset, descending=is_descending
         )
@@ -53,33 +49,30 @@ async def get_events(request: Request) -> Response:
     size = 100 if limit is None else limit
     is_counted = params.choice(query, "total", ("true", "false"), "false") == "true"
 
-    def ask() -> tuple[list[Event], int | None, int | None]:
+    def page() -> bytes:
         head = recording.head
         found = recording.read(
             after, upto=head, where=where, at=at, limit=size + 1, offset=offset, descending=is_descending
         )
-        total = recording.count(where, at) if is_counted else None
-        if len(found) <= size:  # no more: go on behind all that was looked at
-            return found, total, None if after is None or is_descending else max(head, after)
-        if not offset:
-            return found, total, found[size - 1].seq if size else after
-        # the next request has the same offset, so its start lies one page, and not the offset too, further on
-        before = recording.read(after, where=where, at=at, limit=1, offset=size - 1, descending=is_descending) if size else []
-        return found, total, before[0].seq if before else after
+        events, has_more = found[:size], len(found) > size
+        if not has_more and after is not None and not is_descending:
+            following: int | None = max(head, after)  # behind all that was looked at
+        elif has_more and offset and size:
+            # the next request has the same offset, so its start lies one page, and not the offset too, further on
+            following = recording.read(after, where=where, at=at, limit=1, offset=size - 1, descending=is_descending)[0].seq
+        else:
+            following = events[-1].seq if events else after
+        pagination: dict[str, Any] = {
+            "limit": size,
+            "offset": offset,
+            "hasMore": has_more,
+            "nextCursor": None if following is None else str(recording.cursor(following)),
+        }
+        if is_counted:
+            pagination["total"] = recording.count(where, at)
+        return _encode({"events": events, "pagination": pagination})
 
-    found, total, next_seq = await asyncio.to_thread(ask)
-    events = found[:size]
-    if next_seq is None and (events or after_text):
-        next_seq = events[-1].seq if events else after
-    pagination: dict[str, Any] = {
-        "limit": size,
-        "offset": offset,
-        "hasMore": len(found) > size,
-        "nextCursor": None if next_seq is None else str(recording.cursor(next_seq)),
-    }
-    if total is not None:
-        pagination["total"] = total
-    return json_answer({"events": events, "pagination": pagination})
+    return Response(await asyncio.to_thread(page), media_type="application/json")
 
 
 async def delete_events(request: Request) -> Response:
@@ -114,45 +107,58 @@ async def get_executions(request: Request) -> Response:
     params.known(query, *params.FILTERS, "state", "at", "attempts", "limit", "offset", "format")
     name = formats.wanted(request, ("json", "arrow"))
     where = params.filter_of(query, grant.organization_id)
-    states = params.several(query, "state")
+    states = params.several(query, "state") or []
     for state in states:
         if state not in STATES:
             raise ValueError(f"state {state[:40]!r} is none of {', '.join(STATES)}")
     attempts = params.choice(query, "attempts", ("all", "last"), "all")
     head = recording.cursor()
     at = params.moment(params.single(query, "at"), recording)
-    limit = params.number(query, "limit", None if name == "arrow" else 1000, 0, 10**12)
+    limit = params.number(query, "limit", None if name == "arrow" else 1000, 0, 10**12 if name == "arrow" else _PAGE)
     offset = params.number(query, "offset", 0, 0, 10**12) or 0
-    table = await asyncio.to_thread(
-        recording.executions, where, states=states, at=at or head, attempts="last" if attempts == "last" else "all",
-        limit=None if limit is None else limit + 1, offset=offset,
-    )  # fmt: skip
-    page = table if limit is None else table.slice(0, limit)
+    answered = at if isinstance(at, Cursor) else head
+
+    def ask() -> pa.Table:
+        return recording.executions(
+            where, states=states, at=at or head, attempts="last" if attempts == "last" else "all",
+            limit=None if limit is None else limit + 1, offset=offset,
+        )  # fmt: skip
+
     if name == "arrow":
-        reader = page.to_reader()
+        reader = (await asyncio.to_thread(ask)).slice(0, limit).to_reader()
         return StreamingResponse(
             iterate_in_threadpool(formats.stream("arrow", reader)),
             media_type=formats.FORMATS["arrow"],
-            headers={"X-Playhead-Cursor": str(head)},
+            headers={"X-Playhead-Cursor": str(answered)},
         )
-    rows = []
-    for row in page.to_pylist():
-        duration = row.pop("duration")
-        made = {_ROW.get(key, key): value for key, value in row.items()}
-        rows.append(made | {"durationMs": None if duration is None else duration.total_seconds() * 1000})
-    pagination = {"limit": limit, "offset": offset, "hasMore": table.num_rows > page.num_rows}
-    asked = time_text(at) if isinstance(at, datetime) else str(at or head)
-    return json_answer({"executions": rows, "at": asked, "pagination": pagination})
+
+    def page() -> bytes:
+        table = ask()
+        rows = []
+        for row in table.slice(0, limit).to_pylist():
+            duration = row.pop("duration")
+            made = {_ROW.get(key, key): value for key, value in row.items()}
+            rows.append(made | {"durationMs": None if duration is None else duration.total_seconds() * 1000})
+        pagination = {"limit": limit, "offset": offset, "hasMore": table.num_rows > len(rows)}
+        return _encode({"executions": rows, "at": str(answered), "pagination": pagination})
+
+    return Response(await asyncio.to_thread(page), media_type="application/json")
 
 
 async def get_batches(request: Request) -> Response:
-    """``GET /api/batches``: newest first."""
+    """``GET /api/batches``: newest first; all of them when no limit is given."""
     service = service_of(request)
     grant = service.access.need(request, "read")
     query = request.query_params
     params.known(query, *params.FILTERS, "limit", "offset")
     where = params.filter_of(query, grant.organization_id)
-    limit = params.number(query, "limit", 1000, 0, 10**9)
+    limit = params.number(query, "limit", None, 0, 10**9)
     offset = params.number(query, "offset", 0, 0, 10**12) or 0
-    found = await asyncio.to_thread(service.recording.batches, where, limit=limit, offset=offset)
-    return json_answer({"batches": found})
+
+    def page() -> bytes:
+        found = service.recording.batches(where, limit=None if limit is None else limit + 1, offset=offset)
+        shown = found[:limit]
+        pagination = {"limit": limit, "offset": offset, "hasMore": len(found) > len(shown)}
+        return _encode({"batches": shown, "pagination": pagination})
+
+    return Response(await asyncio.to_thread(page), media_type="application/json")

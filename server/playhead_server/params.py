@@ -13,7 +13,7 @@ from playhead.recording import Recording
 
 FILTERS = ("executionId", "batchId", "jobId", "type", "since", "until")
 _COMMA = re.compile(r"(?<!\\),")
-_ZONE = re.compile(r" (\d\d:?\d\d)$")
+_ZONE = re.compile(r"(\d\d:\d\d\S*) (\d\d:?\d\d)$")
 _CURSOR = re.compile(r"[A-Za-z0-9]{1,32}:\d{1,18}\Z")
 
 
@@ -26,9 +26,13 @@ def known(params: QueryParams, *names: str) -> None:
             raise ValueError(f"unknown parameter {name!r}; this call takes {', '.join(names)}")
 
 
-def several(params: QueryParams, name: str) -> list[str]:
-    """Values of a parameter that may repeat or hold a comma list; ``\\,`` is a comma."""
+def several(params: QueryParams, name: str) -> list[str] | None:
+    """Values of a parameter that may repeat or hold a comma list (``\\,`` is a comma); None when it is not there."""
+    if name not in params:
+        return None
     found = [part.replace("\\,", ",") for value in params.getlist(name) for part in _COMMA.split(value)]
+    if not any(found):
+        raise ValueError(f"{name} is empty, which matches nothing; leave it out to match everything")
     return [value for value in found if value]
 
 
@@ -42,7 +46,7 @@ def single(params: QueryParams, name: str) -> str | None:
 
 def time_of(text: str, name: str) -> datetime:
     """A time whose ``+`` may have arrived as a space."""
-    return parse_time(_ZONE.sub(r"+\1", text), name)
+    return parse_time(_ZONE.sub(r"\1+\2", text), name)
 
 
 def filter_of(params: QueryParams, organization_id: str | None) -> Filter:

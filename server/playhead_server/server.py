@@ -77,6 +77,18 @@ def _listen(settings: Settings) -> socket.socket:
     return listening
 
 
+class _WithoutQuery(logging.Filter):
+    """uvicorn logs the whole address of a socket, with what may be a ticket in its query."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(one.partition("?")[0] if isinstance(one, str) else one for one in record.args)
+        return True
+
+
+_WITHOUT_QUERY = _WithoutQuery()
+
+
 @contextlib.contextmanager
 def _prepared(settings: Settings) -> Iterator[tuple[_Server, socket.socket, Recording, Access, str]]:
     with Recording.open(settings.recording, retention_s=settings.retention_s) as recording:
@@ -96,6 +108,7 @@ def _prepared(settings: Settings) -> Iterator[tuple[_Server, socket.socket, Reco
                 app.state.service.stop()
 
             server = _Server(config, stopping)
+            logging.getLogger("uvicorn.error").addFilter(_WITHOUT_QUERY)  # again is harmless
             if settings.write_discovery:
                 discovery.write(url, access.token, str(recording.path), os.getpid())
             try:

@@ -40,9 +40,7 @@ async def get_stream(request: Request) -> Response:
         try:
             position = params.position(resumed, recording, "now")
         except CursorGone as gone:  # an EventSource would die of a 410
-            position = gone.oldest.seq
-            facts = json.dumps({"reason": gone.reason, "oldest": str(gone.oldest)})
-            reset = f"event: reset\nid: {gone.oldest}\ndata: {facts}\n\n".encode()
+            position, reset = gone.oldest.seq, _reset(gone)
     else:
         position = params.position(after, recording, "now")
     return EventSourceResponse(
@@ -51,6 +49,11 @@ async def get_stream(request: Request) -> Response:
         send_timeout=_SEND_TIMEOUT_S,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+def _reset(gone: CursorGone) -> bytes:
+    facts = json.dumps({"reason": gone.reason, "oldest": str(gone.oldest)})
+    return f"event: reset\nid: {gone.oldest}\ndata: {facts}\n\n".encode()
 
 
 async def _feed(service: Service, where: Filter, position: int, reset: bytes) -> AsyncIterator[bytes]:
@@ -68,6 +71,11 @@ async def _feed(service: Service, where: Filter, position: int, reset: bytes) ->
                 continue
             except FeedClosed:
                 return
+            except CursorGone as gone:
+                yield _reset(gone)
+                reader.close()
+                reader = Reader(service.fanout, where, gone.oldest.seq)
+                continue
             if stretch.events:
                 yield b"".join(
                     b"id: %b:%d\ndata: %b\n\n" % (epoch.encode(), seq, event)

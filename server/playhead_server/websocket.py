@@ -42,18 +42,28 @@ class _Closed(Exception):
 
 
 class _Subscription:
-    """A reader of this socket, and how far its events were sent."""
+    """
+    A reader of this socket.
+
+    Attributes:
+        sent: The position up to which everything that matches was sent.
+        told: The position that the client was last told; it is where the next message says it begins.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
-        self.sent = reader.cursor
+        self.sent = self.told = reader.cursor
         self.task: asyncio.Task[None] | None = None
 
     def settle(self) -> int:
-        """The position up to which everything that matches was sent."""
+        """Move on over what does not match, and return the position."""
         if self.sent >= self.reader.cursor and self.reader.is_caught_up:
             self.sent = self.reader.settle()
         return self.sent
+
+    def tell(self, at: int) -> None:
+        """The client was told this position."""
+        self.told = max(self.told, at)
 
 
 class _Socket:
@@ -186,7 +196,7 @@ class _Socket:
         try:
             position = params.position(after, recording, "now")
         except CursorGone as gone:
-            await self._send({"op": "reset", "id": identity, "reason": gone.reason, "oldest": str(gone.oldest)})
+            await self._send_reset(identity, gone)
             return
         if after in (None, "now"):
             position = self._service.fanout.head
@@ -206,22 +216,33 @@ class _Socket:
             subscription.reader.close()
 
     async def _feed(self, identity: str, subscription: _Subscription) -> None:
-        reader, epoch = subscription.reader, self._service.recording.epoch
-        is_told = False
+        reader, recording = subscription.reader, self._service.recording
+        is_caught_up = False
         while True:
-            if not is_told and reader.is_caught_up:
-                is_told = True
-                await self._send({"op": "caught_up", "id": identity, "at": f"{epoch}:{subscription.settle()}"})
+            if not is_caught_up and reader.is_caught_up:
+                is_caught_up = True
+                at = subscription.settle()
+                await self._send({"op": "caught_up", "id": identity, "at": str(recording.cursor(at))})
+                subscription.tell(at)
             try:
                 stretch = await reader.next()
             except FeedClosed:
                 return
+            except CursorGone as gone:
+                self._subscriptions.pop(identity, None)
+                reader.close()
+                await self._send_reset(identity, gone)
+                return
             if stretch.events:
-                await self._send_bytes(_events(identity, epoch, subscription.sent, stretch))
+                await self._send_bytes(_events(identity, recording.epoch, subscription.told, stretch))
+                subscription.tell(stretch.to)
             subscription.sent = max(subscription.sent, stretch.to)
 
+    async def _send_reset(self, identity: str, gone: CursorGone) -> None:
+        await self._send({"op": "reset", "id": identity, "reason": gone.reason, "oldest": str(gone.oldest)})
+
     async def _publish(self, identity: str | None, message: dict[str, Any]) -> None:
-        events = parse_body(_encode(message.get("events")), "application/json")
+        events = await asyncio.to_thread(lambda: parse_body(_encode(message.get("events")), "application/json"))
         done = await store(self._service, self._allowed("publish"), events)
         await self._send(
             {
@@ -240,7 +261,10 @@ class _Socket:
             await asyncio.sleep(self._service.settings.heartbeat_s)
             seqs = [subscription.settle() for subscription in self._subscriptions.values()]
             at = min(seqs, default=self._service.fanout.head)
+            told = list(self._subscriptions.values())
             await self._send({"op": "heartbeat", "at": f"{self._service.recording.epoch}:{at}"})
+            for subscription in told:
+                subscription.tell(at)
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._send_bytes(_encode(message))
@@ -256,8 +280,8 @@ class _Socket:
             raise _Closed(4410, "too slow; come back with your cursor") from None
 
 
-def _events(identity: str, epoch: str, sent: int, stretch: Stretch) -> bytes:
-    head = _encode({"op": "events", "id": identity, "from": f"{epoch}:{sent}", "to": f"{epoch}:{stretch.to}"})
+def _events(identity: str, epoch: str, told: int, stretch: Stretch) -> bytes:
+    head = _encode({"op": "events", "id": identity, "from": f"{epoch}:{told}", "to": f"{epoch}:{stretch.to}"})
     return head[:-1] + b',"events":[' + b",".join(stretch.events) + b"]}"
 
 
@@ -292,7 +316,8 @@ async def endpoint(websocket: WebSocket) -> None:
     except _Closed as closed:
         await _close(websocket, closed.code, closed.reason)
     except (Problem, PlayheadError, ValueError) as error:
-        await _close(websocket, 4400, str(problem_of(error).detail))
+        found = problem_of(error)
+        await _close(websocket, {401: 4401, 403: 4403}.get(found.status, 4400), found.detail)
     finally:
         _open.discard(socket)
         service.sockets -= 1

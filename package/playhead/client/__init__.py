@@ -2,7 +2,7 @@
 
 from playhead.client.aio import AsyncClient
 from playhead.client.api import Client
-from playhead.client.connect import connect
 from playhead.client.status import ConnectionState
+from playhead.client.target import connect
 
 __all__ = ["AsyncClient", "Client", "ConnectionState", "connect"]

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from playhead.client.connect import connect
 from playhead.client.follow import AsyncFollow
 from playhead.client.jobs import Batch, Job
 from playhead.client.query import EventQuery
 from playhead.client.status import ConnectionState
+from playhead.client.target import connect
 from playhead.events import Event
 
 if TYPE_CHECKING:

@@ -56,9 +56,15 @@ class Directory:
         os.pwrite(self._lock, text, 0)
 
     def close(self) -> None:
-        """Release the lock."""
+        """Release the lock, also where a forked child holds it with us."""
         if self._lock >= 0:
             os.ftruncate(self._lock, 0)
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the lock's handle and leave the lock, as a forked child does with its parent's."""
+        if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 

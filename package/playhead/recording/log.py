@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
@@ -49,6 +50,7 @@ class Recording:
             size=segment_events,
         )  # fmt: skip
         self._is_closed = False
+        _open.add(self)
         atexit.register(self.close)  # a script that forgets to close leaves a clean recording all the same
 
     @classmethod
@@ -194,10 +196,8 @@ class Recording:
     ) -> pa.RecordBatchReader:  # fmt: skip
         """The columns of an events frame as a stream of Arrow batches, in log order, in flat memory."""
         first, last = self._range(after, upto, descending)
-        if limit is not None or offset or descending:
-            table = self._table(where, first, last, at, limit, offset, descending, is_frame=True)
-            return table.to_reader(max_chunksize=65_536)
-        return pa.RecordBatchReader.from_batches(history.FRAME_SCHEMA, self._batches_of(where, first, last, at))
+        batches = self._batches_of(where, first, last, at, limit, offset, descending)
+        return pa.RecordBatchReader.from_batches(history.FRAME_SCHEMA, batches)
 
     def executions(
         self, where: Filter = _EVERYTHING, *, states: Sequence[str] = (), at: At = None,
@@ -254,14 +254,16 @@ class Recording:
         ``counts`` is of newest attempts; ``first`` and ``last`` are the times of its first and last event in the log.
         """
         clause, values = history.condition(where, 1, self.head, None)
+        whose, owner = history.position_condition(1, self.head, None, where.organization_id)
         with self._segments.held() as segments:
             if not segments:
                 return []
-            sql, times = history.union(segments, "batch_id, seq, timestamp", f"{clause} AND batch_id IS NOT NULL")
+            chosen, times = history.union(segments, "batch_id", f"{clause} AND batch_id IS NOT NULL")
+            sql, again = history.union(segments, "batch_id, seq, timestamp", " AND ".join(whose))
             rows = self._segments.db.cursor().execute(
                 f"SELECT batch_id, arg_min(timestamp, seq), arg_max(timestamp, seq) FROM ({sql}) "
-                f"GROUP BY batch_id ORDER BY min(seq) DESC{_page(limit, offset)}",
-                values * times,
+                f"WHERE batch_id IN ({chosen}) GROUP BY batch_id ORDER BY min(seq) DESC{_page(limit, offset)}",
+                owner * again + values * times,
             ).fetchall()  # fmt: skip
         if not rows:
             return []
@@ -302,10 +304,19 @@ class Recording:
         if self._is_closed:
             return
         self._is_closed = True
+        _open.discard(self)
         atexit.unregister(self.close)
         self._writer.close()
         self._segments.close()
         self._directory.close()
+
+    def _abandon(self) -> None:
+        """In a forked child: the recording is the parent's."""
+        self._is_closed = True
+        atexit.unregister(self.close)
+        self._writer.abandon()
+        self._segments.abandon()
+        self._directory.abandon()
 
     def __enter__(self) -> Self:
         return self
@@ -336,16 +347,27 @@ class Recording:
             table = self._segments.db.cursor().sql(sql, params=values * times).to_arrow_table()
         return history.zoned(table)
 
-    def _batches_of(self, where: Filter, first: int, last: int, at: At) -> Iterator[pa.RecordBatch]:
-        """Segment by segment: a scan keeps the order of insertion, so nothing is sorted and nothing is held."""
+    def _batches_of(
+        self, where: Filter, first: int, last: int, at: At, limit: int | None, offset: int, descending: bool
+    ) -> Iterator[pa.RecordBatch]:
+        """Segment by segment, so that no more than one of them is ever sorted or held."""
         clause, values = history.condition(where, first, last, at)
         columns = history.columns(is_frame=True)
         with self._segments.held(first, last) as segments:
-            for segment in segments:
+            for segment in reversed(segments) if descending else segments:
                 query = f"SELECT {columns} FROM {segment.table} WHERE {clause}"
-                cursor = self._segments.db.cursor()
-                for batch in cursor.sql(query, params=values).to_arrow_reader(65_536):
-                    yield history.zoned(batch)
+                if descending:  # a scan upwards keeps the order of insertion, which is that of seq
+                    query += " ORDER BY seq DESC"
+                for batch in self._segments.db.cursor().sql(query, params=values).to_arrow_reader(65_536):
+                    skipped = min(offset, batch.num_rows)
+                    offset -= skipped
+                    part = batch.slice(skipped, limit)
+                    if limit is not None:
+                        limit -= part.num_rows
+                    if part.num_rows:
+                        yield history.zoned(part)
+                    if limit == 0:
+                        return
 
     def _seen(self) -> SeenIds:
         seen = SeenIds()
@@ -360,18 +382,20 @@ class Recording:
 
     def _delete(self, clause: str, values: list[Any]) -> int:
         """In the writer thread. A segment that is left empty is dropped, which gives its space back."""
-        found = [(segment, self._matching(segment, clause, values)) for segment in self._segments.all()]
-        if found[-1][1]:  # the newest seq must outlive its event: it is the name of the next segment
-            self._segments.rotate()
-        for segment, matching in found:
-            if not matching:
-                continue
-            if matching < segment.rows:
-                cursor = self._segments.db.cursor()
-                cursor.execute(f"DELETE FROM {segment.table} WHERE {clause}", values)
-                self._segments.measure(segment)
-            else:
-                self._segments.drop(segment)
+        with self._segments.held() as segments:
+            found = [(segment, self._matching(segment, clause, values)) for segment in segments]
+            newest = self._segments.newest
+            if any(matching for segment, matching in found if segment is newest):
+                self._segments.rotate()  # the newest seq must outlive its event: it is the name of the next segment
+            for segment, matching in found:
+                if not matching:
+                    continue
+                if matching < segment.rows:
+                    cursor = self._segments.db.cursor()
+                    cursor.execute(f"DELETE FROM {segment.table} WHERE {clause}", values)
+                    self._segments.measure(segment)
+                else:
+                    self._segments.drop(segment)
         return sum(matching for _, matching in found)
 
     def _matching(self, segment: Segment, clause: str, values: list[Any]) -> int:
@@ -381,3 +405,14 @@ class Recording:
 
 def _page(limit: int | None, offset: int) -> str:
     return (f" LIMIT {int(limit)}" if limit is not None else "") + (f" OFFSET {int(offset)}" if offset else "")
+
+
+_open: weakref.WeakSet[Recording] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for recording in list(_open):
+        recording._abandon()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -10,6 +10,7 @@ segments they read (`Segments.held`), so that a dropped one is detached and remo
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import shutil
 import threading
@@ -32,6 +33,7 @@ _SETTINGS = (
     "SET wal_autocheckpoint = '100GB'",
     "SET auto_checkpoint_skip_wal_threshold = 1000000000000",
     "SET enable_progress_bar = false",
+    "PRAGMA disable_checkpoint_on_shutdown",  # a forked child that ends must not write to its parent's files
 )
 
 
@@ -149,9 +151,14 @@ class Segments:
         segment.last = max(segment.last, row[2] if row[2] is not None else segment.first - 1)
 
     def close(self) -> None:
-        """Finish what is sealed and close the files."""
+        """Finish what is sealed and close the files, the newest checkpointed so that it opens at once."""
         self._background.shutdown(wait=True)
+        self._checkpoint(self.newest)
         self.db.close()
+
+    def abandon(self) -> None:
+        """In a forked child: the files are the parent's; never touch them, not even by a destructor."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.db))
 
     def _attach(self, first: int) -> Segment:
         segment = Segment(first)

@@ -61,7 +61,7 @@ class Writer:
         self._queue: deque[_Request | _Task] = deque()
         self._waiting = 0
         self._changed = threading.Condition()
-        self._is_closing = False
+        self._is_closing, self._why = False, "close() was called"
         self._subscribers: list[Callable[[list[Event]], None]] = []
         self.commits = 0
         self._failure: tuple[float, str] | None = None
@@ -118,9 +118,14 @@ class Writer:
             self._changed.notify()
         self._thread.join()
 
+    def abandon(self) -> None:
+        """In a forked child, which has no such thread: take nothing more."""
+        self._changed = threading.Condition()
+        self._is_closing, self._why = True, "this process was forked from the one that has it open"
+
     def _check_open(self) -> None:
         if self._is_closing:
-            raise RecordingClosed(self._path, "close() was called")
+            raise RecordingClosed(self._path, self._why)
 
     def _run(self) -> None:
         while True:
@@ -135,13 +140,15 @@ class Writer:
                 else:
                     task, group = None, self._take_group()
             if isinstance(task, _Task):
+                if not task.done.set_running_or_notify_cancel():
+                    continue
                 try:
                     task.done.set_result(task.work())
                 except (duckdb.Error, OSError) as error:
                     task.done.set_exception(RecordingFull(self._path, _first_line(error)))
                 except Exception as error:
                     task.done.set_exception(error)
-            else:
+            elif group:
                 self._commit(group)
 
     def _take_group(self) -> list[_Request]:
@@ -153,8 +160,9 @@ class Writer:
                 break
             request = self._queue.popleft()
             if isinstance(request, _Request):
-                group.append(request)
                 self._waiting -= len(request.events)
+                if request.done.set_running_or_notify_cancel():  # from here on it can no longer be cancelled
+                    group.append(request)
         return group
 
     def _commit(self, group: list[_Request]) -> None:
@@ -173,7 +181,7 @@ class Writer:
         self._failure = None
         for event in stored:
             self._seen.add(event.id)
-        for callback in self._subscribers:
+        for callback in self._subscribers if stored else ():
             try:
                 callback(stored)
             except Exception:
@@ -222,13 +230,14 @@ class Writer:
         suspects = self._seen.suspects(given)
         found: set[tuple[str, str | None]] = set()
         if suspects:
-            for segment in self._segments.all():
-                rows = self._db.execute(
-                    f"SELECT id::VARCHAR, organization_id FROM {segment.table} "
-                    "WHERE id IN (SELECT unnest(?::VARCHAR[])::UUID)",
-                    [suspects],
-                ).fetchall()
-                found.update(rows)
+            with self._segments.held() as segments:
+                for segment in segments:
+                    rows = self._db.execute(
+                        f"SELECT id::VARCHAR, organization_id FROM {segment.table} "
+                        "WHERE id IN (SELECT unnest(?::VARCHAR[])::UUID)",
+                        [suspects],
+                    ).fetchall()
+                    found.update(rows)
         return found
 
     def _store(self, stored: list[Event]) -> None:
