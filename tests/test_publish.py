@@ -80,7 +80,7 @@ def test_nothing_waits_for_a_server_that_is_away(tmp_path: Path, caplog: pytest.
         for n in range(30_000):
             client.publish({"type": "a", "data": {"n": n}})
         assert not client.flush(0.1)
-        wait_for(lambda: len(client._publisher._memory) == 0)  # type: ignore[attr-defined]  # in the file
+        wait_for(lambda: client._publisher.in_memory == 0)  # type: ignore[attr-defined]  # all in the file
         assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
         server.start()
         assert client.flush(30)
@@ -151,21 +151,33 @@ def test_one_refused_event_takes_no_other_along(tmp_path: Path, caplog: pytest.L
 
 
 def test_after_close_nothing_is_lost(server: Running) -> None:
-    """What is published after close() waits in a file for the next client."""
+    """What is published after close(), or while another thread closes, is delivered all the same, once."""
     client = ph.connect()
-    client.publish({"type": "a", "data": {"n": 0}})
+    count = 400
+
+    def work(thread: int) -> None:
+        for n in range(count):
+            client.publish({"type": "a", "data": {"n": thread * count + n}})
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        client.close()
+        time.sleep(0.005)
+    for thread in threads:
+        thread.join()
     client.close()
-    client.publish({"type": "a", "data": {"n": 1}})
-    with ph.connect() as other:
-        other.publish({"type": "a", "data": {"n": 2}})
-        assert other.flush(5)
-        assert numbers(other) == [0, 1, 2]
+    client.publish({"type": "a", "data": {"n": 4 * count}})
+    assert client.flush(10)
+    assert sorted(numbers(client)) == list(range(4 * count + 1))
+    client.close()
 
 
 def _in_a_worker(url: str, first: int) -> None:
-    with ph.connect(url, token=TOKEN) as client:
-        for n in range(first, first + 50):
-            client.publish({"type": "a", "data": {"n": n}})
+    client = ph.connect(url, token=TOKEN)  # and never closed
+    for n in range(first, first + 50):
+        client.publish({"type": "a", "data": {"n": n}})
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -178,7 +190,7 @@ def test_worker_processes_publish(server: Running, method: str) -> None:
         context = multiprocessing.get_context(method)
         workers = [context.Process(target=_in_a_worker, args=(server.url, first)) for first in (0, 50)]
         if method == "fork":
-            workers.append(context.Process(target=lambda: (client.publish({"type": "a", "data": {"n": 100}}), client.close())))
+            workers.append(context.Process(target=lambda: client.publish({"type": "a", "data": {"n": 100}})))  # no close
         for worker in workers:
             worker.start()
         for worker in workers:

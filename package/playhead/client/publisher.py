@@ -1,7 +1,8 @@
 """
 Publishing from a job: it never waits for the server, and never raises into the job because of it.
 
-Events are one queue in two parts: the front in a file (only when the server is slow or away), the rest in memory. One
+A `Publisher` opens a `_Session` with its first event, and the next one after `close` or in a forked child. A session's
+events are one queue in two parts: the front in a file (only when the server is slow or away), the rest in memory. One
 thread sends from the front, in order, one request at a time, so that what comes meanwhile goes into the next one. A
 second one moves what has waited for half a second into the file, from where the next process sends it if this one is
 killed. ``id`` makes each event exactly once.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -20,7 +22,7 @@ from collections import deque
 from playhead.client import resume
 from playhead.client.http import Http
 from playhead.client.spill import Spill, wire
-from playhead.errors import AccessDenied, PlayheadError, RequestRefused, ServerUnavailable
+from playhead.errors import AccessDenied, RequestRefused, ServerUnavailable
 from playhead.events import NewEvent
 
 _log = logging.getLogger("playhead.publisher")
@@ -31,7 +33,8 @@ _KEEP_S = 0.5
 _MOST_IN_MEMORY = 20_000  # then they go to the file at once
 _MOST_WITHOUT_FILE = 200_000  # when the file cannot be written either
 _EXIT_S = 5.0
-_open: weakref.WeakSet[Publisher] = weakref.WeakSet()
+_publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
+_sessions: set[_Session] = set()  # open ones; they outlive a client that nobody holds any more
 
 
 class Publisher:
@@ -39,91 +42,110 @@ class Publisher:
 
     def __init__(self, http: Http) -> None:
         self._http = http
-        self.lost = 0
-        self._warned = -1e9
-        self._spill = Spill(http.url)
-        self._begin()
-        _open.add(self)
-
-    def _begin(self) -> None:
-        """State of one process, with no thread yet."""
-        self._memory: deque[NewEvent | bytes] = deque()
-        self._most = _BATCH
-        self._since = 0.0  # no event in memory was put before that
-        self._tail = threading.Lock()  # of the memory's end; never held for long, so `put` returns at once
-        self._guard = threading.Lock()  # of the memory's front and of the file
-        self._wake, self._keeping, self._idle = threading.Event(), threading.Event(), threading.Event()
-        self._idle.set()
-        self._is_closing = False
-        self._threads: list[threading.Thread] = []
-        self._starting = threading.Lock()
+        self._session: _Session | None = None
+        self._opening = threading.Lock()
+        _publishers.add(self)
 
     def put(self, event: NewEvent) -> None:
         """Take an event; returns at once."""
+        while not (self._session or self._begin()).put(event):  # it was closed in between
+            pass
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything is with the server; False when the time is over first."""
+        session = self._session
+        return session is None or session.idle.wait(timeout)
+
+    def close(self, timeout: float = _EXIT_S) -> None:
+        """Send what is left for at most ``timeout`` seconds; the rest stays in the file. Again is harmless."""
+        with self._opening:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close(timeout)
+
+    @property
+    def in_memory(self) -> int:
+        """Events that are neither with the server nor in the file."""
+        return len(self._session.memory) if self._session is not None else 0
+
+    def _begin(self) -> _Session:
+        with self._opening:
+            if self._session is None:
+                self._session = _Session(self._http)
+                _close_with_this_worker()
+            return self._session
+
+    def forget(self) -> None:
+        """In a forked child: what the parent queued, the parent sends."""
+        self._session, self._opening = None, threading.Lock()
+
+
+class _Session:
+    """The queue and the threads between the first event and `close`."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self.memory: deque[NewEvent | bytes] = deque()
+        self.spill = Spill(http.url)
+        self.idle = threading.Event()
+        self._since = 0.0  # no event in memory was put before that
+        self._most = _BATCH
+        self._lost = 0
+        self._warned = -1e9
+        self._is_closing = self._is_over = False
+        self._tail = threading.Lock()  # of the memory's end; never held for long, so `put` returns at once
+        self._guard = threading.Lock()  # of the memory's front and of the file
+        self._wake, self._keeping, self._end = threading.Event(), threading.Event(), threading.Event()
+        works = {"playhead-publisher": self._run, "playhead-keeper": self._run_keeper}
+        self._threads = [threading.Thread(target=work, name=name, daemon=True) for name, work in works.items()]
+        for thread in self._threads:
+            thread.start()
+        _sessions.add(self)
+
+    def put(self, event: NewEvent) -> bool:
+        """Take an event; False when the session is closed."""
         with self._tail:
-            if not self._memory:
+            if self._is_closing:
+                return False
+            if not self.memory:
                 self._since = time.monotonic()
-            self._memory.append(event)
-            self._idle.clear()
-        if self._is_closing:
-            self._keep()
-            self._spill.release()
-            self._warn("an event was published after close(); it waits in a file for the next client")
-            return
-        if not self._threads:
-            self._start()
+            self.memory.append(event)
+            self.idle.clear()
         if not self._wake.is_set():
             self._wake.set()
         if not self._keeping.is_set():
             self._keeping.set()
-        if len(self._memory) > _MOST_IN_MEMORY:
+        if len(self.memory) > _MOST_IN_MEMORY:
             self._keep()
+        return True
 
-    def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything is with the server; False when the time is over first."""
+    def close(self, timeout: float) -> None:
+        """Take nothing more, wait, and leave the rest in the file."""
+        with self._tail:
+            self._is_closing = True
         self._wake.set()
-        return self._idle.wait(timeout)
-
-    def close(self, timeout: float = _EXIT_S) -> None:
-        """Send what is left for at most ``timeout`` seconds; the rest stays in the file. Again is harmless."""
-        if not self._threads or self._is_closing:
-            return
-        is_empty = self.flush(timeout)
-        self._is_closing = True
-        self._wake.set()
-        self._keeping.set()
-        if not is_empty:
-            self._keep()
+        self.idle.wait(timeout)
+        self._keep()
+        with self._guard:
+            self._is_over = True
+            self.spill.release()
+        for event in (self._end, self._wake, self._keeping):
+            event.set()
         for thread in self._threads:
             thread.join(0.5)
-        self._spill.release()
-
-    def forget(self) -> None:
-        """In a forked child: what the parent queued, the parent sends."""
-        self._spill.release()
-        self._begin()
-
-    def _start(self) -> None:
-        with self._starting:
-            if not self._threads:
-                works = {"playhead-publisher": self._run, "playhead-keeper": self._run_keeper}
-                self._threads = [
-                    threading.Thread(target=work, name=name, daemon=True) for name, work in works.items()
-                ]
-                for thread in self._threads:
-                    thread.start()
+        _sessions.discard(self)
 
     # the front of the queue
 
     def _front(self) -> tuple[list[bytes], bool]:
         """The next batch as it goes over the wire, and whether it is in the file."""
         with self._guard:
-            lines = self._spill.front(self._most, _BATCH_BYTES)
+            lines = self.spill.front(self._most, _BATCH_BYTES)
             if lines:
                 return lines, True
             size = 0
-            for place in range(min(self._most, len(self._memory))):
-                item = self._memory[place]
+            for place in range(min(self._most, len(self.memory))):
+                item = self.memory[place]
                 line = item if isinstance(item, bytes) else wire(item)
                 size += len(line)
                 if place and size > _BATCH_BYTES:
@@ -134,27 +156,27 @@ class Publisher:
     def _done(self, lines: list[bytes], was_in_file: bool, begun: float) -> None:
         """These, sent at ``begun``, are with the server."""
         with self._guard:
-            if self._is_closing:
+            if self._is_over:
                 return  # what was kept is sent again; its ids make that harmless
-            if was_in_file or not self._spill.is_empty:  # moved there while they were on their way
-                self._spill.drop(lines)
+            if was_in_file or not self.spill.is_empty:  # moved there while they were on their way
+                self.spill.drop(lines)
             else:
                 for _ in lines:
-                    self._memory.popleft()
+                    self.memory.popleft()
                 self._since = begun
 
     def _keep(self) -> None:
         """Move the memory into the file."""
         with self._guard:
-            items = [self._memory.popleft() for _ in range(len(self._memory))]
-            if not items:
+            items = [self.memory.popleft() for _ in range(len(self.memory))]
+            if not items or self._is_over:
                 return
             try:
-                self._spill.append([item if isinstance(item, bytes) else wire(item) for item in items])
+                self.spill.append([item if isinstance(item, bytes) else wire(item) for item in items])
             except OSError as error:
-                self.lost += max(0, len(items) - _MOST_WITHOUT_FILE)
-                self._memory.extendleft(reversed(items[:_MOST_WITHOUT_FILE]))
-                more = f"; {self.lost:,} were dropped for want of room" if self.lost else ""
+                self._lost += max(0, len(items) - _MOST_WITHOUT_FILE)
+                self.memory.extendleft(reversed(items[:_MOST_WITHOUT_FILE]))
+                more = f"; {self._lost:,} were dropped for want of room" if self._lost else ""
                 self._warn(f"events wait in memory, the spill file cannot be written ({error}){more}")
 
     # the threads
@@ -163,17 +185,15 @@ class Publisher:
         attempt = 0
         with self._guard:
             try:
-                self._spill.adopt()
+                self.spill.adopt()
             except OSError as error:
                 self._warn(f"the spill folder cannot be used ({error})")
-        while True:
+        while not self._is_over:
             lines, is_in_file = self._front()
             if not lines:
-                if self._is_closing:
-                    return
                 with self._tail:
-                    if not self._memory and self._spill.is_empty:
-                        self._idle.set()
+                    if not self.memory and self.spill.is_empty:
+                        self.idle.set()
                 self._wake.wait()
                 self._wake.clear()
                 continue
@@ -181,36 +201,29 @@ class Publisher:
             try:
                 self._send(lines)
             except (ServerUnavailable, AccessDenied, RequestRefused) as error:
-                if self._is_closing:
-                    return
                 attempt += 1
                 self._most = max(_LEAST, len(lines) // 2)
                 self._warn(f"{error}; events wait in a file and are sent when it is back")
-                self._rest(resume.wait_s(attempt, getattr(error, "retry_after_s", None)))
+                self._end.wait(resume.wait_s(attempt, getattr(error, "retry_after_s", None)))
                 continue
             except Exception:
                 _log.exception("sending failed; it is tried again")
-                self._rest(1.0)
+                self._end.wait(1.0)
                 continue
             attempt, self._most = 0, min(_BATCH, 2 * self._most)
             self._done(lines, is_in_file, begun)
-            self._rest(begun + _PACE_S - time.monotonic())
+            self._end.wait(max(0.0, begun + _PACE_S - time.monotonic()))
 
     def _run_keeper(self) -> None:
-        while not self._is_closing:
+        while not self._is_over:
             self._keeping.wait()
-            self._rest(_KEEP_S / 2)
-            if self._memory and (time.monotonic() - self._since >= _KEEP_S or not self._spill.is_empty):
+            self._end.wait(_KEEP_S / 2)
+            if self.memory and (time.monotonic() - self._since >= _KEEP_S or not self.spill.is_empty):
                 self._keep()
-            elif not self._memory:
+            elif not self.memory:
                 self._keeping.clear()
-                if self._memory:  # put between the two
+                if self.memory:  # put between the two
                     self._keeping.set()
-
-    def _rest(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self._is_closing:
-            time.sleep(min(left, 0.1))
 
     def _send(self, lines: list[bytes]) -> None:
         """One request; what the server refuses for good is left out and said, the rest is sent."""
@@ -228,7 +241,6 @@ class Publisher:
                     lines = lines[len(lines) // 2 :]
                     continue
                 index = error.index or 0
-                self.lost += 1
                 _log.error("playhead: an event was refused and is not sent again: %s; %s", error, lines[index][:500])
                 del lines[index]
 
@@ -240,16 +252,25 @@ class Publisher:
 
 
 def _at_exit() -> None:
-    for publisher in list(_open):
-        try:
-            publisher.close()
-        except PlayheadError:
-            _log.exception("publishing did not end cleanly")
+    for session in list(_sessions):
+        session.close(_EXIT_S)
+
+
+def _close_with_this_worker() -> None:
+    """A worker of `multiprocessing` ends without atexit, but not without its own finalizers."""
+    if "multiprocessing.process" in sys.modules:
+        from multiprocessing import parent_process, util
+
+        if parent_process() is not None:
+            util.Finalize(None, _at_exit, exitpriority=10)
 
 
 def _in_child() -> None:
-    for publisher in list(_open):
+    for publisher in list(_publishers):
         publisher.forget()
+    for session in list(_sessions):
+        session.spill.release()
+    _sessions.clear()
 
 
 atexit.register(_at_exit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
@@ -18,15 +18,12 @@ import pyarrow as pa
 from playhead import columns as table_columns
 from playhead.errors import CursorGone
 from playhead.events import Cursor, Event, Filter, NewEvent, new_event, now
-from playhead.recording import history
+from playhead.recording import sql
 from playhead.recording.directory import Directory
-from playhead.recording.history import At
+from playhead.recording.history import EVERYTHING, At, History
 from playhead.recording.ids import SeenIds
 from playhead.recording.segments import Segment, Segments
 from playhead.recording.writer import Appended, Writer
-from playhead.state import STATES, executions_sql
-
-_EVERYTHING = Filter()
 
 
 class Recording:
@@ -45,6 +42,7 @@ class Recording:
         self.epoch: str = directory.epoch
         self.retention_s = retention_s
         self._segments = Segments(directory)
+        self._history = History(self._segments)
         self._writer = Writer(
             self._segments, self._seen(), path=str(self.path), epoch=self.epoch, retention_s=retention_s,
             size=segment_events,
@@ -152,18 +150,18 @@ class Recording:
     def delete_older(self, than: datetime, organization_id: str | None = None) -> int:
         """Really delete the events with a timestamp before ``than``; how many there were."""
         whose = " AND organization_id = ?" if organization_id is not None else ""
-        values = [history.naive(than), *([organization_id] if organization_id is not None else [])]
+        values = [sql.naive(than), *([organization_id] if organization_id is not None else [])]
         return self._writer.run(lambda: self._delete("timestamp < ?" + whose, values))
 
     def sweep(self) -> int:
         """Really delete the events that have expired; how many there were."""
         self._segments.seal()
-        return self._writer.run(lambda: self._delete("expires_at <= ?", [history.naive(now())]))
+        return self._writer.run(lambda: self._delete("expires_at <= ?", [sql.naive(now())]))
 
     # reading
 
     def read(
-        self, after: int | None = None, *, upto: int | None = None, where: Filter = _EVERYTHING, at: At = None,
+        self, after: int | None = None, *, upto: int | None = None, where: Filter = EVERYTHING, at: At = None,
         limit: int | None = 100, offset: int = 0, descending: bool = False,
     ) -> list[Event]:  # fmt: skip
         """
@@ -176,31 +174,24 @@ class Recording:
             at: As it was known (a cursor) or as it happened (a time).
             limit: At most so many; None for all.
         """
-        first, last = self._range(after, upto, descending)
-        table = self._table(where, first, last, at, limit, offset, descending, is_frame=False)
+        span = self._history.span(after, upto, descending)
+        table = self._history.table(where, span, at, limit=limit, offset=offset, descending=descending)
         return table_columns.events_of(table)
 
-    def count(self, where: Filter = _EVERYTHING, at: At = None, after: int = 0) -> int:
+    def count(self, where: Filter = EVERYTHING, at: At = None, after: int = 0) -> int:
         """How many events match."""
-        clause, values = history.condition(where, after + 1, self.head, at)
-        with self._segments.held(after + 1) as segments:
-            if not segments:
-                return 0
-            sql, times = history.union(segments, "count(*) AS n", clause)
-            rows = self._segments.db.cursor().execute(f"SELECT sum(n)::BIGINT FROM ({sql})", values * times).fetchall()
-        return int(rows[0][0] or 0)
+        return self._history.count(where, at, after)
 
     def arrow(
-        self, where: Filter = _EVERYTHING, *, at: At = None, after: int | None = None, upto: int | None = None,
+        self, where: Filter = EVERYTHING, *, at: At = None, after: int | None = None, upto: int | None = None,
         limit: int | None = None, offset: int = 0, descending: bool = False,
     ) -> pa.RecordBatchReader:  # fmt: skip
         """The columns of an events frame as a stream of Arrow batches, in log order, in flat memory."""
-        first, last = self._range(after, upto, descending)
-        batches = self._batches_of(where, first, last, at, limit, offset, descending)
-        return pa.RecordBatchReader.from_batches(history.FRAME_SCHEMA, batches)
+        span = self._history.span(after, upto, descending)
+        return self._history.stream(where, span, at, limit=limit, offset=offset, descending=descending)
 
     def executions(
-        self, where: Filter = _EVERYTHING, *, states: Sequence[str] = (), at: At = None,
+        self, where: Filter = EVERYTHING, *, states: Sequence[str] = (), at: At = None,
         attempts: Literal["all", "last"] = "all", limit: int | None = None, offset: int = 0,
     ) -> pa.Table:  # fmt: skip
         """
@@ -213,75 +204,18 @@ class Recording:
             at: As it was known (a cursor) or as it happened (a time).
             attempts: Every attempt, or the newest of each pair.
         """
-        for state in states:
-            if state not in STATES:
-                raise ValueError(f"state {state!r} is none of {', '.join(STATES)}")
-        parts, values = history.position_condition(1, self.head, at, where.organization_id)
-        more, given = history.ids_condition(where, "execution_id", "job_id")
-        clause = " AND ".join(parts + more)
-        with self._segments.held() as segments:
-            found = segments or self._segments.all()
-            events, times = history.union(found, "*", clause)
-            params: list[Any] = (values + given) * times
-            if where.batch_id:
-                in_batch, batch_values = history.ids_condition(where, "batch_id")
-                pairs, again = history.union(found, "coalesce(execution_id, '') AS e, job_id AS j", in_batch[0])
-                pair = "(coalesce(execution_id, ''), job_id)"
-                events = f"SELECT * FROM ({events}) WHERE {pair} IN (SELECT (e, j) FROM ({pairs}))"
-                params += batch_values * again
-            kinds, kind_values = history.ids_condition(where, "type")
-            window, window_values = history.time_condition(where)
-            sql = executions_sql(events, " AND ".join(kinds + window) or "true")
-            params += kind_values + window_values
-            outer, outer_values = history.ids_condition(where, "batch_id")
-            if attempts == "last":
-                newest = "attempt = max(attempt) OVER (PARTITION BY execution_id, job_id)"
-                sql = f"SELECT * FROM ({sql}) QUALIFY {newest}"
-            if states:
-                outer.append(f"state IN ({', '.join('?' * len(states))})")
-                outer_values += states
-            sql = f"SELECT * FROM ({sql}) WHERE {' AND '.join(outer) or 'true'} ORDER BY first_seq"
-            sql += _page(limit, offset)
-            table = self._segments.db.cursor().sql(sql, params=params + outer_values).to_arrow_table()
-        return history.zoned(table)
+        return self._history.executions(where, states, at, attempts, limit, offset)
 
     def batches(
-        self, where: Filter = _EVERYTHING, *, limit: int | None = None, offset: int = 0
+        self, where: Filter = EVERYTHING, *, limit: int | None = None, offset: int = 0
     ) -> list[dict[str, Any]]:
         """
         ``{"batchId", "counts": {state: n}, "executions", "first", "last"}`` for each batch, newest first.
 
         ``counts`` is of newest attempts; ``first`` and ``last`` are the times of its first and last event in the log.
+        A filter keeps the batches that have such an event.
         """
-        clause, values = history.condition(where, 1, self.head, None)
-        whose, owner = history.position_condition(1, self.head, None, where.organization_id)
-        with self._segments.held() as segments:
-            if not segments:
-                return []
-            chosen, times = history.union(segments, "batch_id", f"{clause} AND batch_id IS NOT NULL")
-            sql, again = history.union(segments, "batch_id, seq, timestamp", " AND ".join(whose))
-            rows = self._segments.db.cursor().execute(
-                f"SELECT batch_id, arg_min(timestamp, seq), arg_max(timestamp, seq) FROM ({sql}) "
-                f"WHERE batch_id IN ({chosen}) GROUP BY batch_id ORDER BY min(seq) DESC{_page(limit, offset)}",
-                owner * again + values * times,
-            ).fetchall()  # fmt: skip
-        if not rows:
-            return []
-        wanted = Filter(batch_id=tuple(row[0] for row in rows), organization_id=where.organization_id)
-        counts: dict[str, dict[str, int]] = {row[0]: dict.fromkeys(STATES, 0) for row in rows}
-        newest = self.executions(wanted, attempts="last")
-        for batch, state in zip(newest["batch_id"].to_pylist(), newest["state"].to_pylist(), strict=True):
-            counts[batch][state] += 1
-        return [
-            {
-                "batchId": batch,
-                "counts": counts[batch],
-                "executions": sum(counts[batch].values()),
-                "first": table_columns.utc(first),
-                "last": table_columns.utc(last),
-            }
-            for batch, first, last in rows
-        ]
+        return self._history.batches(where, limit, offset)
 
     def stats(self) -> dict[str, Any]:
         """Figures of this moment: events, seqs, segments, bytes on disk, waiting, commits."""
@@ -329,46 +263,6 @@ class Recording:
 
     # inside
 
-    def _range(self, after: int | None, upto: int | None, descending: bool) -> tuple[int, int]:
-        last = self.head if upto is None else min(upto, self.head)
-        if after is None:
-            return 1, last
-        return (1, min(last, after - 1)) if descending else (after + 1, last)
-
-    def _table(
-        self, where: Filter, first: int, last: int, at: At, limit: int | None, offset: int, descending: bool, *,
-        is_frame: bool,
-    ) -> pa.Table:  # fmt: skip
-        clause, values = history.condition(where, first, last, at)
-        with self._segments.held(first, last) as held:
-            segments = held or self._segments.all()[-1:]
-            sql, times = history.union(segments, history.columns(is_frame=is_frame), clause)
-            sql = f"SELECT * FROM ({sql}) ORDER BY seq {'DESC' if descending else ''}{_page(limit, offset)}"
-            table = self._segments.db.cursor().sql(sql, params=values * times).to_arrow_table()
-        return history.zoned(table)
-
-    def _batches_of(
-        self, where: Filter, first: int, last: int, at: At, limit: int | None, offset: int, descending: bool
-    ) -> Iterator[pa.RecordBatch]:
-        """Segment by segment, so that no more than one of them is ever sorted or held."""
-        clause, values = history.condition(where, first, last, at)
-        columns = history.columns(is_frame=True)
-        with self._segments.held(first, last) as segments:
-            for segment in reversed(segments) if descending else segments:
-                query = f"SELECT {columns} FROM {segment.table} WHERE {clause}"
-                if descending:  # a scan upwards keeps the order of insertion, which is that of seq
-                    query += " ORDER BY seq DESC"
-                for batch in self._segments.db.cursor().sql(query, params=values).to_arrow_reader(65_536):
-                    skipped = min(offset, batch.num_rows)
-                    offset -= skipped
-                    part = batch.slice(skipped, limit)
-                    if limit is not None:
-                        limit -= part.num_rows
-                    if part.num_rows:
-                        yield history.zoned(part)
-                    if limit == 0:
-                        return
-
     def _seen(self) -> SeenIds:
         seen = SeenIds()
         for segment in self._segments.all():
@@ -401,10 +295,6 @@ class Recording:
     def _matching(self, segment: Segment, clause: str, values: list[Any]) -> int:
         query = f"SELECT count(*) FROM {segment.table} WHERE {clause}"
         return int(self._segments.db.cursor().execute(query, values).fetchall()[0][0])
-
-
-def _page(limit: int | None, offset: int) -> str:
-    return (f" LIMIT {int(limit)}" if limit is not None else "") + (f" OFFSET {int(offset)}" if offset else "")
 
 
 _open: weakref.WeakSet[Recording] = weakref.WeakSet()

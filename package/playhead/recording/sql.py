@@ -1,0 +1,119 @@
+"""Pieces of SQL that questions to the log are made of, and the types of what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from playhead.columns import FRAME, TABLE
+from playhead.events import Cursor, Filter
+from playhead.recording.segments import Segment
+
+At = Cursor | datetime | None
+TIMES = ("timestamp", "created_at", "expires_at", "queued", "started", "ended")
+
+
+def naive(moment: datetime) -> datetime:
+    """UTC without a zone, as the files hold times."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def ids_condition(where: Filter, *names: str) -> tuple[list[str], list[Any]]:
+    """SQL conditions for the named columns of a filter, and their values."""
+    parts: list[str] = []
+    values: list[Any] = []
+    for name in names:
+        wanted = getattr(where, name)
+        if wanted:
+            parts.append(f"{name} = ?" if len(wanted) == 1 else f"{name} IN ({', '.join('?' * len(wanted))})")
+            values += wanted
+    return parts, values
+
+
+def time_condition(where: Filter) -> tuple[list[str], list[Any]]:
+    """SQL conditions for ``[since, until)``."""
+    parts: list[str] = []
+    values: list[Any] = []
+    if where.since is not None:
+        parts.append("timestamp >= ?")
+        values.append(naive(where.since))
+    if where.until is not None:
+        parts.append("timestamp < ?")
+        values.append(naive(where.until))
+    return parts, values
+
+
+def position_condition(first: int, last: int, at: At, organization_id: str | None) -> tuple[list[str], list[Any]]:
+    """SQL conditions for a range of seq, a past moment and whose events."""
+    if isinstance(at, Cursor):
+        last = min(last, at.seq)
+    parts = ["seq BETWEEN ? AND ?"]
+    values: list[Any] = [first, last]
+    if isinstance(at, datetime):
+        parts.append("timestamp <= ?")
+        values.append(naive(at))
+    if organization_id is not None:
+        parts.append("organization_id = ?")
+        values.append(organization_id)
+    return parts, values
+
+
+def condition(where: Filter, first: int, last: int, at: At) -> tuple[str, list[Any]]:
+    """The whole WHERE of a question, and its values."""
+    parts, values = position_condition(first, last, at, where.organization_id)
+    for more, given in (ids_condition(where, "execution_id", "batch_id", "job_id", "type"), time_condition(where)):
+        parts += more
+        values += given
+    return " AND ".join(parts), values
+
+
+def union(segments: Iterable[Segment], columns: str, where: str) -> tuple[str, int]:
+    """One SELECT over the segments, and how many times it takes the values of ``where``."""
+    selects = [f"SELECT {columns} FROM {segment.table} WHERE {where}" for segment in segments]
+    return " UNION ALL ".join(selects), len(selects)
+
+
+def columns(*, is_frame: bool) -> str:
+    """The columns of an events frame, or those of the whole table, ``id`` as text."""
+    names = FRAME if is_frame else tuple(TABLE)
+    return ", ".join("id::VARCHAR AS id" if name == "id" else name for name in names)
+
+
+def zoned(batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+    """The same rows with times as timestamp[us, UTC]."""
+    schema = zoned_schema(batch.schema)
+    return batch.cast(schema) if schema != batch.schema else batch
+
+
+def zoned_schema(schema: pa.Schema) -> pa.Schema:
+    """A schema whose times are timestamp[us, UTC] and whose ``duration`` is duration[us]."""
+    fields = []
+    for field in schema:
+        if field.name in TIMES:
+            field = field.with_type(pa.timestamp("us", "UTC"))
+        elif field.name == "duration":
+            field = field.with_type(pa.duration("us"))
+        fields.append(field)
+    return pa.schema(fields)
+
+
+def page(limit: int | None, offset: int) -> str:
+    """SQL for a part of the rows."""
+    return (f" LIMIT {int(limit)}" if limit is not None else "") + (f" OFFSET {int(offset)}" if offset else "")
+
+
+FRAME_SCHEMA = pa.schema(
+    [
+        pa.field(
+            name,
+            pa.int64() if name == "seq"
+            else pa.float64() if name == "progress_percentage"
+            else pa.timestamp("us", "UTC") if name in TIMES
+            else pa.string(),
+        )
+        for name in FRAME
+    ]
+)  # fmt: skip
