@@ -2,7 +2,8 @@
 Bodies of requests that carry events: JSON, NDJSON and CloudEvents 1.0 (structured and batched, JSON format).
 
 A CloudEvent's ``time`` is the timestamp; ``executionid``, ``batchid`` and ``jobid`` are extensions; an ``id`` that is
-no UUID becomes the UUIDv5 of source and id; ``source`` is kept in ``data.source``.
+no UUID becomes the UUIDv5 of source and id; ``source`` is kept in ``data.source`` (a field of that name in its data moves to
+``data.dataSource``).
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def parse_body(body: bytes, content_type: str) -> list[NewEvent]:
     if len(body) > MAX_BODY:
         raise TooLarge(f"the body has {len(body):,} bytes; a request takes {MAX_BODY:,}: send several")
     found = reader(body)
+    if kind == "application/cloudevents+json" and body.lstrip()[:1] == b"[":
+        raise InvalidBody("an array is application/cloudevents-batch+json, not application/cloudevents+json")
     if len(found) > MAX_EVENTS:
         raise TooLarge(f"the request has {len(found):,} events; it takes {MAX_EVENTS:,}: send several")
     make = _from_cloud if "cloudevents" in kind else new_event
@@ -94,10 +97,13 @@ def _from_cloud(fields: object, index: int) -> NewEvent:
     except ValueError:
         identity = str(uuid.uuid5(_SPACE, f"{fields['source']}\n{fields['id']}"))
     data = fields.get("data")
+    if "data_base64" in fields:
+        raise InvalidEvent(index, "data_base64", "cannot be read; send 'data' as a JSON object")
     if data is None:
         data = {}
     if not isinstance(data, Mapping):
         raise InvalidEvent(index, "data", "must be a JSON object")
+    moved = {"dataSource": data["source"]} if data.get("source", fields["source"]) != fields["source"] else {}
     return new_event(
         {
             "id": identity,
@@ -106,7 +112,7 @@ def _from_cloud(fields: object, index: int) -> NewEvent:
             "executionId": fields.get("executionid"),
             "batchId": fields.get("batchid"),
             "jobId": fields.get("jobid"),
-            "data": {**data, "source": fields["source"]},
+            "data": {**data, **moved, "source": fields["source"]},
         },
         index,
     )

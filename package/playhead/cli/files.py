@@ -112,7 +112,11 @@ def _rows(file: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 fields = {name: row.get(name) for name in names}
                 if isinstance(fields["timestamp"], str):
                     fields["timestamp"] = fields["timestamp"].replace(" ", "T", 1)
-                yield f"row {number}", fields | {"data": join(known, row.get("data") or "{}")}
+                try:
+                    data = join(known, row.get("data") or "{}")
+                except (msgspec.DecodeError, TypeError) as error:
+                    raise ValueError(f"{file}, row {number}, field 'data': {error}; nothing was imported") from None
+                yield f"row {number}", fields | {"data": data}
     except pa.ArrowException as error:
         raise ValueError(f"{file} cannot be read as {kind}: {error}; nothing was imported") from None
 
@@ -186,6 +190,8 @@ def prune(
     """Really delete the events with an older timestamp."""
     try:
         than = datetime.now(UTC) - timedelta(seconds=duration_s(older_than))
+    except OverflowError:
+        raise ValueError(f"--older-than {older_than!r} is longer than there has been time") from None
     except ValueError:
         than = parse_time(older_than, "--older-than")
     with connect(existing(target), token=token) as client:

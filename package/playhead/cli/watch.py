@@ -51,7 +51,12 @@ def tail(
         def told(new: ConnectionState) -> None:
             state[0] = new
 
-        watch = client.watch(on_events=take, on_status=told, after=after, batch_id=batch)
+        def begin_again(reason: str) -> None:
+            nonlocal executions
+            with lock:
+                executions = Executions()
+
+        watch = client.watch(on_events=take, on_status=told, on_reset=begin_again, after=after, batch_id=batch)
         try:
             with Live(console=console, refresh_per_second=8) as live:
                 while not done.wait(0.125) and watch.error is None:

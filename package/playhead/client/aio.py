@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from playhead.client.follow import AsyncFollow
+from playhead.client.follow import AsyncFollow, Watch
 from playhead.client.jobs import Batch, Job
 from playhead.client.query import EventQuery
 from playhead.client.status import ConnectionState
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+
+class _Done:
+    """What is done when it is returned."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
 
 
 class AsyncEventQuery:
@@ -76,9 +84,10 @@ class AsyncClient:
         """What is known of the connection."""
         return self._client.status
 
-    def publish(self, events: Mapping[str, Any] | Event | Iterable[Mapping[str, Any] | Event]) -> None:
-        """As `Client.publish`, which never waits."""
+    def publish(self, events: Mapping[str, Any] | Event | Iterable[Mapping[str, Any] | Event]) -> _Done:
+        """As `Client.publish`, which never waits; it may be awaited like the others, and need not be."""
         self._client.publish(events)
+        return _Done()
 
     def batch(self, batch_id: str, **data: Any) -> Batch:
         """As `Client.batch`."""
@@ -99,6 +108,14 @@ class AsyncClient:
     async def batches(self) -> pd.DataFrame:
         """As `Client.batches`."""
         return await asyncio.to_thread(self._client.batches)
+
+    async def stats(self) -> dict[str, Any]:
+        """As `Client.stats`."""
+        return await asyncio.to_thread(self._client.stats)
+
+    def watch(self, **options: Any) -> Watch:
+        """As `Client.watch`: its callbacks run in another thread."""
+        return self._client.watch(**options)
 
     async def flush(self, timeout: float | None = 5.0) -> bool:
         """As `Client.flush`."""

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from playhead.client.follow import Follow, OnEvents, OnStatus, Watch
-from playhead.client.jobs import Batch, Job
+from playhead.client.jobs import Batch, Job, tamed
 from playhead.client.query import EventQuery
 from playhead.client.status import ConnectionState
 from playhead.errors import InvalidEvent, PlayheadError
@@ -78,11 +78,14 @@ class Client(ABC):
     def _emit(self, fields: dict[str, Any]) -> None:
         """Publish what a job says; a job is never broken by it."""
         try:
-            self._put(new_event(fields))
-        except InvalidEvent as error:
-            _log.warning("playhead: not published: %s", error)
+            try:
+                event = new_event(fields)
+            except InvalidEvent as error:
+                _log.warning("playhead: %s; it is published without", error)
+                event = new_event(fields | {"data": tamed(fields["data"])})
+            self._put(event)
         except PlayheadError as error:
-            _log.warning("playhead: %s", error)
+            _log.warning("playhead: not published: %s", error)
 
     def batch(self, batch_id: str, **data: Any) -> Batch:
         """A group of jobs, to be used as a block."""
@@ -117,6 +120,8 @@ class Client(ABC):
         where = Filter.make(
             execution_id=execution_id, batch_id=batch_id, job_id=job_id, type=type, since=since, until=until
         )
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise ValueError(f"limit is a whole number from 0, or None for all, not {limit!r}")
         return self._events(where, moment_text(at), limit)
 
     def executions(
@@ -129,6 +134,8 @@ class Client(ABC):
             execution_id=execution_id, batch_id=batch_id, job_id=job_id, type=type, since=since, until=until
         )
         states = [state] if isinstance(state, str) else list(state or ())
+        if attempts not in ("all", "last"):
+            raise ValueError(f"attempts is 'all' or 'last', not {attempts!r}")
         return self._executions(where, moment_text(at), states, attempts)
 
     # following
@@ -151,7 +158,8 @@ class Client(ABC):
             on_events: Called with events and the cursor after them; also with no event when the cursor moves.
             on_status: Called with each change of the connection.
             on_reset: Called with ``epoch`` or ``trimmed`` when the position is no longer held: what was built from the
-                events so far is of another log, or has a gap; it is read on from the oldest event.
+                events so far is of another log, or has a gap; it is read on from the oldest event. Without it the watch
+                ends with `CursorGone` as its ``error``.
             after: ``start``, ``now`` or a cursor.
             polling_interval: Seconds between two polls, where neither a WebSocket nor a stream gets through.
         """
@@ -168,6 +176,7 @@ class Client(ABC):
         It begins at once, reconnects and resumes by itself, and reads no further than 10,000 events ahead of the loop.
 
         Raises:
+            CursorGone: from the loop, when the position is of another log or was deleted; it says where to begin again.
             AccessDenied, RequestRefused: from the loop, when trying again cannot help.
         """
         return Follow(

@@ -51,15 +51,18 @@ def write(url: str, token: str, recording: str, pid: int) -> None:
 
 
 def read() -> Found | None:
-    """The local server, if one runs."""
+    """The local server, if one runs and this user may know of it."""
     try:
         fields = json.loads((runtime_dir() / "server.json").read_text())
         found = Found(str(fields["url"]), str(fields["token"]), str(fields["recording"]), int(fields["pid"]))
-        os.kill(found.pid, 0)
-    except PermissionError:
-        return found
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):  # RuntimeError: a user without a home
         return None
+    try:
+        os.kill(found.pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass  # it runs, as somebody else
     return found
 
 

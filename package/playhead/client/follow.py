@@ -8,6 +8,7 @@ from its cursor once there is room, so memory is bounded and nothing is lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,6 +39,13 @@ class Watch(Protocol):
     def cursor(self) -> str:
         """The position up to which everything was given on."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, by itself or with its client; one that ended by an error was not."""
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call back, in any thread, once it is closed or has ended by an error."""
+
     def pause(self) -> None:
         """Read no further until `resume`."""
 
@@ -46,6 +54,10 @@ class Watch(Protocol):
 
     def close(self) -> None:
         """Stop; again is harmless."""
+
+
+class _Over(Exception):
+    """The watch was closed, and all that it gave was taken."""
 
 
 class _Inbox:
@@ -57,7 +69,8 @@ class _Inbox:
         self._events: deque[Event] = deque()
         self._is_paused = False
         with self._lock:  # the first events may come before there is a name for what brings them
-            self.watch = open_watch(self._put, self._told)
+            self.watch = open_watch(self._put, lambda state: None)
+        self.watch.when_over(ring)
 
     def _put(self, events: list[Event], cursor: str) -> None:
         if not events:
@@ -69,12 +82,8 @@ class _Inbox:
                 self.watch.pause()
         self._ring()
 
-    def _told(self, state: ConnectionState) -> None:
-        if state.state == "disconnected":
-            self._ring()
-
     def take(self) -> Event | None:
-        """The next event; None when there is none yet. Raises the watch's error after the last one."""
+        """The next event; None when there is none yet. After the last one raises the watch's error, or _Over."""
         with self._lock:
             event = self._events.popleft() if self._events else None
             if self._is_paused and len(self._events) < _ROOM:
@@ -82,6 +91,8 @@ class _Inbox:
                 self.watch.resume()
         if event is None and self.watch.error is not None:
             raise self.watch.error
+        if event is None and self.watch.is_closed:
+            raise _Over
         return event
 
 
@@ -101,7 +112,10 @@ class Follow(Iterator[Event]):
     def __next__(self) -> Event:
         while not self._is_closed:
             self._bell.clear()
-            event = self._inbox.take()
+            try:
+                event = self._inbox.take()
+            except _Over:
+                break
             if event is not None:
                 return event
             self._bell.wait()
@@ -132,7 +146,7 @@ class AsyncFollow(AsyncIterator[Event]):
         self._is_closed = False
 
         def ring() -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
                 loop.call_soon_threadsafe(self._bell.set)
 
         self._inbox = _Inbox(open_watch, ring)
@@ -145,7 +159,10 @@ class AsyncFollow(AsyncIterator[Event]):
     async def __anext__(self) -> Event:
         while not self._is_closed:
             self._bell.clear()
-            event = self._inbox.take()
+            try:
+                event = self._inbox.take()
+            except _Over:
+                break
             if event is not None:
                 return event
             await self._bell.wait()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from playhead.events import uuid7
+import msgspec
+
+from playhead.errors import InvalidEvent
+from playhead.events import MAX_ID, checked_data, uuid7
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -17,10 +21,51 @@ Emit = Callable[[dict[str, Any]], None]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _TICK_S = 0.25
+_ERROR = 4000
+_SMALL = 4096
+_encode = msgspec.json.Encoder().encode
 
 
 def _known(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _fitting(name: object) -> str:
+    """An id as the log takes it: text of 1 to 256 characters; a longer one is cut and told apart by its digest."""
+    text = _said(name).encode(errors="replace").decode() or "?"
+    if len(text) <= MAX_ID:
+        return text
+    return f"{text[: MAX_ID - 17]}…{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _said(value: object) -> str:
+    """``str(value)``, which may fail in code that is not ours."""
+    try:
+        return value if isinstance(value, str) else str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
+
+
+def _failure(error: BaseException | str) -> str:
+    return _said(error)[:_ERROR] if isinstance(error, str) else f"{type(error).__name__}: {_said(error)}"[:_ERROR]
+
+
+def tamed(data: dict[str, Any]) -> dict[str, Any]:
+    """
+    What of ``data`` can be published, with a ``message`` about the rest.
+
+    A job's start and end must reach the log even when what it says with them cannot.
+    """
+    kept: dict[str, Any] = {}
+    left_out: list[str] = []
+    for name, value in data.items():
+        try:
+            if len(_encode(checked_data({name: value}, 0))) > _SMALL:
+                raise ValueError(f"{name} is too large beside the rest")
+            kept[name] = value
+        except (InvalidEvent, ValueError, TypeError):
+            left_out.append(_said(name)[:80])
+    return kept | {"message": f"left out, as it cannot be published: {', '.join(left_out)}"[:_ERROR]}
 
 
 class Job:
@@ -29,8 +74,9 @@ class Job:
     def __init__(
         self, emit: Emit, job_id: str, batch_id: str | None, execution_id: str | None, about: dict[str, Any]
     ) -> None:
-        self.job_id, self.batch_id = job_id, batch_id
-        self.execution_id = execution_id or uuid7()
+        self.job_id = _fitting(job_id)
+        self.batch_id = None if batch_id is None else _fitting(batch_id)
+        self.execution_id = uuid7() if execution_id is None else _fitting(execution_id)
         self._emit, self._about = emit, about
         self._is_ended = False
         self.is_started = False
@@ -68,8 +114,7 @@ class Job:
 
     def fail(self, error: BaseException | str, **data: Any) -> None:
         """Say that it failed; the block does it by itself when an exception leaves it."""
-        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self._end("job_failed", {"error": text[:4000]} | data)
+        self._end("job_failed", {"error": _failure(error)} | data)
 
     def cancel(self, **data: Any) -> None:
         """Say that it was cancelled."""
@@ -96,7 +141,7 @@ class Batch:
     """A group of jobs; ``batch_started`` and ``batch_completed`` frame it."""
 
     def __init__(self, emit: Emit, batch_id: str, about: dict[str, Any]) -> None:
-        self.batch_id = batch_id
+        self.batch_id = _fitting(batch_id)
         self._emit, self._about = emit, about
 
     def job(
@@ -169,5 +214,5 @@ class Batch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        data = {"error": f"{type(error).__name__}: {error}"[:4000]} if error is not None else {}
+        data = {"error": _failure(error)} if error is not None else {}
         self._emit({"type": "batch_completed", "batchId": self.batch_id, "data": data})

@@ -15,8 +15,8 @@ from playhead.client.follow import OnEvents, OnStatus
 from playhead.client.query import Answer, EventQuery
 from playhead.client.remote import batches_frame
 from playhead.client.status import ConnectionState
-from playhead.errors import CursorGone, PlayheadError, QueueFull
-from playhead.events import Cursor, Event, Filter, NewEvent, now, parse_time, time_text
+from playhead.errors import CursorGone, PlayheadError, QueueFull, RecordingDamaged
+from playhead.events import Cursor, Filter, NewEvent, now, parse_time, time_text
 from playhead.recording import Appended, Recording
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class LocalClient(Client):
 
         def ask() -> Answer:
             head = self.recording.head
+            if isinstance(moment, Cursor):
+                head = min(head, self.recording.check(moment))
             reader = self.recording.arrow(where, at=moment, upto=head, limit=limit)
             return Answer(reader, str(self.recording.cursor(head)))
 
@@ -77,9 +79,12 @@ class LocalClient(Client):
     def _executions(self, where: Filter, at: str | None, states: list[str], attempts: str) -> pd.DataFrame:
         from playhead.frames import executions_frame
 
-        head = self.recording.cursor()
+        moment, head = _moment(at), self.recording.cursor()
+        if isinstance(moment, Cursor):
+            self.recording.check(moment)
+            head = min(moment, head)
         table = self.recording.executions(
-            where, states=states, at=_moment(at) or head, attempts="last" if attempts == "last" else "all"
+            where, states=states, at=moment or head, attempts="last" if attempts == "last" else "all"
         )
         filters = where.describe() | ({"at": at} if at else {}) | ({"state": states} if states else {})
         return executions_frame(table, cursor=str(head), filters=filters)
@@ -97,10 +102,8 @@ class LocalClient(Client):
         self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None, on_reset: OnReset | None,
         polling_interval: float,
     ) -> _LocalWatch:  # fmt: skip
-        watch = _LocalWatch(self.recording, where, after, on_events, on_reset)
+        watch = _LocalWatch(self.recording, where, after, on_events, on_status, on_reset)
         self._watches.add(watch)
-        if on_status is not None:
-            on_status(self.status)
         return watch
 
     @property
@@ -127,21 +130,40 @@ class _LocalWatch:
     """A thread that reads on whenever the recording has grown."""
 
     def __init__(
-        self, recording: Recording, where: Filter, after: str, on_events: OnEvents, on_reset: OnReset | None
-    ) -> None:
-        self._recording, self._where, self._on_events, self._on_reset = recording, where, on_events, on_reset
-        self._seq = self._begin(after)
+        self, recording: Recording, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None,
+        on_reset: OnReset | None,
+    ) -> None:  # fmt: skip
+        self._recording, self._where = recording, where
+        self._on_events, self._on_status, self._on_reset = on_events, on_status, on_reset
         self.error: PlayheadError | None = None
-        self.status = ConnectionState("connected", "recording", 0, now(), f"the recording {recording.path}")
+        self.is_closed = False
+        self._since = now()
+        self._over: list[Callable[[], None]] = []
+        if after in ("start", "now"):
+            self._at = recording.cursor(recording.oldest - 1 if after == "start" else recording.head)
+        else:
+            self._at = Cursor.parse(after)
         self._bell, self._may_read = threading.Event(), threading.Event()
         self._may_read.set()
-        self._is_closed = False
-        self._leave = recording.subscribe(self._ring)
+        self._leave = recording.subscribe(lambda events: self._bell.set())
+        if on_status is not None:
+            on_status(self.status)
         threading.Thread(target=self._run, name="playhead-watch", daemon=True).start()
 
     @property
+    def status(self) -> ConnectionState:
+        if self.error is not None:
+            return ConnectionState("disconnected", "recording", 0, self._since, str(self.error))
+        return ConnectionState("connected", "recording", 0, self._since, f"the recording {self._recording.path}")
+
+    @property
     def cursor(self) -> str:
-        return str(self._recording.cursor(self._seq))
+        return str(self._at)
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        self._over.append(callback)
+        if self.is_closed or self.error is not None:
+            callback()
 
     def pause(self) -> None:
         self._may_read.clear()
@@ -150,37 +172,46 @@ class _LocalWatch:
         self._may_read.set()
 
     def close(self) -> None:
-        self._is_closed = True
+        self.is_closed = True
         self._leave()
         self._may_read.set()
         self._bell.set()
-
-    def _begin(self, after: str) -> int:
-        if after == "start":
-            return self._recording.oldest - 1
-        if after == "now":
-            return self._recording.head
-        try:
-            return self._recording.check(Cursor.parse(after))
-        except CursorGone as gone:
-            if self._on_reset is not None:
-                self._on_reset(gone.reason)
-            return gone.oldest.seq
-
-    def _ring(self, events: list[Event]) -> None:
-        self._bell.set()
+        for callback in self._over:
+            callback()
 
     def _run(self) -> None:
-        try:
-            while not self._is_closed:
-                self._may_read.wait()
-                self._bell.clear()
-                head = self._recording.head
-                events = self._recording.read(self._seq, upto=head, where=self._where, limit=_PAGE)
-                self._seq = events[-1].seq if len(events) == _PAGE else max(head, self._seq)
-                self._on_events(events, self.cursor)
-                if self._seq >= self._recording.head:
-                    self._bell.wait()
-        except Exception:
-            if not self._is_closed:
-                _log.exception("following %s ended", self._recording.path)
+        while not self.is_closed:
+            self._may_read.wait()
+            self._bell.clear()
+            try:
+                self._read()
+            except CursorGone as gone:
+                if self._on_reset is None:
+                    self._fail(gone)
+                    return
+                self._at = gone.oldest
+                self._on_reset(gone.reason)
+                continue
+            except Exception as error:
+                if not self.is_closed:
+                    _log.exception("following %s ended", self._recording.path)
+                    self._fail(RecordingDamaged(str(self._recording.path), str(error)))
+                return
+            if self._at.seq >= self._recording.head:
+                self._bell.wait()
+
+    def _read(self) -> None:
+        seq = self._recording.check(self._at)
+        head = self._recording.head
+        events = self._recording.read(seq, upto=head, where=self._where, limit=_PAGE)
+        self._recording.check(self._at)  # what was deleted meanwhile would be skipped unsaid
+        self._at = self._recording.cursor(events[-1].seq if len(events) == _PAGE else max(head, seq))
+        self._on_events(events, self.cursor)
+
+    def _fail(self, error: PlayheadError) -> None:
+        self.error, self._since = error, now()
+        self._leave()
+        if self._on_status is not None:
+            self._on_status(self.status)
+        for callback in self._over:
+            callback()

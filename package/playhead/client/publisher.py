@@ -252,8 +252,9 @@ class _Session:
 
 
 def _at_exit() -> None:
+    end = time.monotonic() + _EXIT_S
     for session in list(_sessions):
-        session.close(_EXIT_S)
+        session.close(max(0.1, end - time.monotonic()))
 
 
 def _close_with_this_worker() -> None:

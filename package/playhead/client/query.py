@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from playhead.events import Event
+from playhead.events import Cursor, Event
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """Rows as they stream, and the position they were read at."""
+    """Rows as they stream, and the position up to which they were read."""
 
     reader: pa.RecordBatchReader
     cursor: str
+
+    def table(self, limit: int | None) -> tuple[pa.Table, str]:
+        """All rows, and the position to go on from: where ``limit`` cut them off, that of the last one."""
+        table = self.reader.read_all()
+        if limit is None or table.num_rows < limit or not limit:
+            return table, self.cursor
+        return table, str(Cursor(Cursor.parse(self.cursor).epoch, table.column("seq")[-1].as_py()))
 
 
 class EventQuery:
@@ -27,6 +34,7 @@ class EventQuery:
 
     def __init__(self, ask: Callable[[], Answer], count: Callable[[], int], filters: dict[str, Any]) -> None:
         self._ask, self._count, self._filters = ask, count, filters
+        self._limit: int | None = filters.get("limit")
 
     def __repr__(self) -> str:
         return f"<EventQuery {self._filters}>"
@@ -37,15 +45,15 @@ class EventQuery:
 
     def to_arrow(self) -> pa.Table:
         """A table with the columns of an events frame; its schema's metadata has the cursor."""
-        answer = self._ask()
-        return answer.reader.read_all().replace_schema_metadata({"playhead.cursor": answer.cursor})
+        table, cursor = self._ask().table(self._limit)
+        return table.replace_schema_metadata({"playhead.cursor": cursor})
 
     def to_pandas(self) -> pd.DataFrame:
         """An events frame; ``attrs["playhead"]`` has the cursor that `follow` continues from."""
         from playhead.frames import events_frame
 
-        answer = self._ask()
-        return events_frame(answer.reader.read_all(), cursor=answer.cursor, filters=self._filters)
+        table, cursor = self._ask().table(self._limit)
+        return events_frame(table, cursor=cursor, filters=self._filters)
 
     def to_polars(self) -> pl.DataFrame:
         """The same for Polars."""

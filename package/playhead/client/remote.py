@@ -8,21 +8,25 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
+import httpx
+
 from playhead.client.api import Client, OnReset
 from playhead.client.follow import OnEvents, OnStatus
-from playhead.client.http import Http
+from playhead.client.http import Http, unavailable
 from playhead.client.publisher import Publisher
 from playhead.client.query import Answer, EventQuery
 from playhead.client.spill import wire
 from playhead.client.status import ConnectionState, State
 from playhead.client.stream import Subscription
 from playhead.client.transports import wire_filter
-from playhead.events import Filter, NewEvent, now, time_text
+from playhead.errors import ServerUnavailable
+from playhead.events import MAX_BODY, MAX_EVENTS, Filter, NewEvent, now, time_text
 from playhead.state import STATES
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_BODY = MAX_BODY // 2
 _ARROW = "application/vnd.apache.arrow.stream"
 _BADNESS = {(state, polls): 2 * rank + polls for rank, state in enumerate(get_args(State)) for polls in (False, True)}
 
@@ -64,16 +68,17 @@ class RemoteClient(Client):
 
         responses = self._http.stream(path, params, _ARROW)
         response = next(responses)
-        reader = pa.ipc.open_stream(pa.PythonFile(_Chunks(response.iter_bytes()), mode="r"))
+        cursor = response.headers.get("x-playhead-cursor")
+        if cursor is None or not response.headers.get("content-type", "").startswith(_ARROW):
+            raise ServerUnavailable(self.url, "what answers there is no playhead server")
+        reader = pa.ipc.open_stream(pa.PythonFile(_Chunks(response.iter_bytes(), self.url), mode="r"))
 
         def batches() -> Iterator[pa.RecordBatch]:
             yield from reader
             for _ in responses:  # lets the connection go
                 pass
 
-        return Answer(
-            pa.RecordBatchReader.from_batches(reader.schema, batches()), response.headers["x-playhead-cursor"]
-        )
+        return Answer(pa.RecordBatchReader.from_batches(reader.schema, batches()), cursor)
 
     def _executions(self, where: Filter, at: str | None, states: list[str], attempts: str) -> pd.DataFrame:
         from playhead.frames import executions_frame
@@ -93,9 +98,18 @@ class RemoteClient(Client):
 
     def send(self, events: list[NewEvent]) -> int:
         """Publish at once, past the queue, and wait until it is durable; how many were new."""
-        body = b"\n".join(wire(event) for event in events)
+        stored, lines, size = 0, [], 0
+        for event in events:
+            lines.append(wire(event))
+            size += len(lines[-1]) + 1
+            if size > _BODY or len(lines) == MAX_EVENTS:
+                stored += self._post(lines)
+                lines, size = [], 0
+        return stored + (self._post(lines) if lines else 0)
+
+    def _post(self, lines: list[bytes]) -> int:
         headers = {"Content-Type": "application/x-ndjson"}
-        done = self._http.call("POST", "/api/events", content=body, headers=headers).json()
+        done = self._http.call("POST", "/api/events", content=b"\n".join(lines), headers=headers).json()
         return int(done["accepted"]) - int(done["duplicates"])
 
     def delete_older(self, than: datetime) -> int:
@@ -150,15 +164,18 @@ class RemoteClient(Client):
 
 
 class _Chunks:
-    """Bytes that come in pieces, as a file that can be read."""
+    """Bytes that come in pieces, as a file that can be read; one that breaks off is an error and never a short answer."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._left, self.closed = pieces, b"", False
+    def __init__(self, pieces: Iterator[bytes], url: str) -> None:
+        self._pieces, self._url, self._left, self.closed = pieces, url, b"", False
 
     def read(self, size: int = -1) -> bytes:
         parts, have = [self._left], len(self._left)
         while size < 0 or have < size:
-            piece = next(self._pieces, None)
+            try:
+                piece = next(self._pieces, None)
+            except httpx.HTTPError as error:
+                raise ServerUnavailable(self._url, f"the answer broke off ({unavailable(self._url, error).reason})") from error
             if piece is None:
                 break
             parts.append(piece)

@@ -20,7 +20,7 @@ from playhead.client import loop, resume, transports
 from playhead.client.http import Http
 from playhead.client.status import ConnectionState, State, Transport
 from playhead.client.transports import Broken, Reset, Stretch
-from playhead.errors import AccessDenied, PlayheadError, RequestRefused
+from playhead.errors import AccessDenied, CursorGone, PlayheadError, RequestRefused
 from playhead.events import Cursor, Event, Filter, now
 
 OnEvents = Callable[[list[Event], str], None]
@@ -67,6 +67,10 @@ class Subscription:
         """Whether it was closed; one that ended by an error was not."""
         return self._done.cancelled()
 
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call back once it is closed or has ended by an error."""
+        self._done.add_done_callback(lambda _: callback())
+
     def pause(self) -> None:
         """Read no further until `resume`; nothing is lost, the server is asked again from the cursor if it must be."""
         self._may_read.clear()  # a flag, so at once from any thread; only waking needs the loop
@@ -87,9 +91,12 @@ class Subscription:
                 await self._read_or_climb()
                 continue
             except Reset as reset:
+                if self._on_reset is None:
+                    self.error = CursorGone(self._cursor or reset.oldest, reset.oldest, reset.reason)
+                    self._tell("disconnected", str(self.error))
+                    return
                 self._cursor = reset.oldest
-                if self._on_reset is not None:
-                    self._on_reset(reset.reason)
+                self._on_reset(reset.reason)
                 await asyncio.sleep(_RESET_S)
                 continue
             except (AccessDenied, RequestRefused) as error:

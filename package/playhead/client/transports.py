@@ -12,7 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import httpx
 import msgspec
@@ -44,9 +44,10 @@ class Stretch(NamedTuple):
 class Reset(Exception):
     """The position is no longer held; it can be read on from ``oldest``."""
 
-    def __init__(self, oldest: Cursor, reason: str) -> None:
+    def __init__(self, oldest: Cursor, reason: object) -> None:
         super().__init__(oldest, reason)
-        self.oldest, self.reason = oldest, reason
+        self.oldest = oldest
+        self.reason: Literal["epoch", "trimmed"] = "epoch" if reason == "epoch" else "trimmed"
 
 
 class Broken(Exception):
@@ -140,7 +141,7 @@ async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Str
             elif message.op in ("heartbeat", "caught_up") and message.at is not None:
                 yield Stretch(None, Cursor.parse(message.at), [])
             elif message.op == "reset":
-                raise Reset(Cursor.parse(message.oldest or ""), message.reason or "trimmed")
+                raise Reset(Cursor.parse(message.oldest or ""), message.reason)
             elif message.op == "error":
                 status = int(message.code) if message.code and message.code.isdigit() else 400
                 raise RequestRefused(status, "the subscription was refused", message.message or "")
@@ -196,7 +197,7 @@ async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
                 yield Stretch(position, position, [])
             elif not line and identity:
                 if kind == "reset":
-                    raise Reset(Cursor.parse(identity), str(json.loads("".join(data)).get("reason", "trimmed")))
+                    raise Reset(Cursor.parse(identity), json.loads("".join(data)).get("reason"))
                 to = Cursor.parse(identity)
                 yield Stretch(position, to, [Event.from_json("\n".join(data))] if data else [])
                 position, kind, data, identity = to, "", [], ""
