@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,9 +77,29 @@ class Http:
         return self._pool
 
 
-def unavailable(url: str, error: httpx.HTTPError) -> ServerUnavailable:
-    """What a failed call says."""
-    return ServerUnavailable(url, str(error) or type(error).__name__)
+def unavailable(url: str, error: Exception) -> ServerUnavailable:
+    """What a call that got no answer says."""
+    return ServerUnavailable(url, why(error))
+
+
+def why(error: BaseException) -> str:
+    """What went wrong with a connection, as a person would say it."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    for kinds, text in _PLAIN:
+        if any(isinstance(one, kinds) for one in causes):
+            return text
+    return str(error) or type(error).__name__
+
+
+_PLAIN: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (socket.gaierror, "its name is not known"),
+    (ConnectionRefusedError, "nothing listens there"),
+    ((TimeoutError, httpx.TimeoutException), "it does not answer"),
+    (ssl.SSLError, "its certificate is not accepted"),
+    ((ConnectionError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError), "the connection broke off"),
+)
 
 
 def raise_for(url: str, response: httpx.Response) -> None:

@@ -152,6 +152,8 @@ class _LocalWatch:
 
     @property
     def status(self) -> ConnectionState:
+        if self.is_closed:
+            return ConnectionState("disconnected", "recording", 0, self._since, "closed")
         if self.error is not None:
             return ConnectionState("disconnected", "recording", 0, self._since, str(self.error))
         return ConnectionState("connected", "recording", 0, self._since, f"the recording {self._recording.path}")
@@ -172,10 +174,14 @@ class _LocalWatch:
         self._may_read.set()
 
     def close(self) -> None:
-        self.is_closed = True
+        if self.is_closed:
+            return
+        self.is_closed, self._since = True, now()
         self._leave()
         self._may_read.set()
         self._bell.set()
+        if self._on_status is not None:
+            self._on_status(self.status)
         for callback in self._over:
             callback()
 

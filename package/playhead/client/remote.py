@@ -42,6 +42,7 @@ class RemoteClient(Client):
         self._listeners: list[OnStatus] = []
         self._watches: weakref.WeakSet[Subscription] = weakref.WeakSet()  # those that run, their tasks hold
         self._sentinel: Subscription | None = None
+        self._is_closed = False
 
     def _put(self, event: NewEvent) -> None:
         self._publisher.put(event)
@@ -134,7 +135,8 @@ class RemoteClient(Client):
     def status(self) -> ConnectionState:
         """The worst state of all that is followed, so that no light is green over a dead stream."""
         running = [watch.status for watch in list(self._watches) if not watch.is_closed]
-        nothing = ConnectionState("disconnected", "websocket", 0, now(), "nothing is followed yet")
+        why = "closed" if self._is_closed else "nothing is followed yet"
+        nothing = ConnectionState("disconnected", "websocket", 0, now(), why)
         return max(running, key=lambda one: _BADNESS[one.state, one.transport == "polling"], default=nothing)
 
     def on_status(self, callback: OnStatus) -> Callable[[], None]:
@@ -157,6 +159,7 @@ class RemoteClient(Client):
             listener(overall)
 
     def close(self) -> None:
+        self._is_closed = True
         self._publisher.close()
         for watch in list(self._watches):
             watch.close()

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 import httpx
 
 from playhead.client import loop, resume, transports
-from playhead.client.http import Http
+from playhead.client.http import Http, why
 from playhead.client.status import ConnectionState, State, Transport
 from playhead.client.transports import Broken, Reset, Stretch
 from playhead.errors import AccessDenied, CursorGone, PlayheadError, RequestRefused
@@ -107,8 +107,13 @@ class Subscription:
                 reason, told_s = str(error), error.retry_after_s
             except Broken as broken:
                 reason, is_unsuited = str(broken), broken.is_unsuited
-            except (OSError, httpx.HTTPError, PlayheadError) as error:
-                reason = str(error) or type(error).__name__
+            except (OSError, httpx.HTTPError) as error:
+                reason = why(error)
+            except PlayheadError as error:
+                reason = str(error)
+            except asyncio.CancelledError:
+                self._tell("disconnected", "closed")
+                raise
             except Exception:
                 _log.exception("following %s failed; it is tried again", self._http.url)
                 reason = "an unexpected failure, see the log"
