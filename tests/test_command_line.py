@@ -50,6 +50,14 @@ def test_over_a_server(server: Running, tmp_path: Path) -> None:
     assert server.recording.count() == 0
 
 
+def test_large_events_are_imported_into_a_server(server: Running, tmp_path: Path) -> None:
+    """More than a request takes goes in several."""
+    lines = (json.dumps({"type": "a", "data": {"n": n, "pad": "x" * 4000}}) for n in range(5000))
+    (tmp_path / "a.ndjson").write_text("\n".join(lines))
+    done = playhead("import", str(tmp_path / "a.ndjson"), server.url)
+    assert "5,000 stored" in done.stdout, done.stderr
+
+
 def test_status_of_a_recording(tmp_path: Path) -> None:
     """Without a server too; a path that is misspelt begins no recording."""
     with ph.connect(tmp_path / "a.playhead") as client:
@@ -93,6 +101,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     """No traceback; the cause and the next step."""
     (tmp_path / "not.parquet").write_text("no")
     (tmp_path / "not.ndjson.gz").write_text("no")
+    (tmp_path / "bad.csv").write_text('type,data\na,"[1,2]"\n')
     for words, says in (
         (("export", str(tmp_path / "none.playhead"), "x.csv"), "there is no recording"),
         (("export", str(tmp_path), "x.xls"), "ends in one of"),
@@ -103,6 +112,8 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
         (("status",), "playhead serve"),
         (("status", "http://127.0.0.1:9"), "no playhead server answers"),
         (("prune", str(tmp_path / "none.playhead"), "--older-than", "30d"), "there is no recording"),
+        (("prune", str(tmp_path), "--older-than", "99999999999d"), "longer than there has been time"),
+        (("import", str(tmp_path / "bad.csv"), str(tmp_path / "c.playhead")), "bad.csv, row 1, field 'data'"),
     ):
         done = playhead(*words)
         assert done.returncode == 1 and says in done.stderr, (words, done.stderr)

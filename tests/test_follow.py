@@ -17,7 +17,7 @@ import playhead as ph
 from playhead.client.http import Http
 from playhead.client.status import ConnectionState
 from playhead.client.stream import Subscription
-from playhead.errors import AccessDenied, InvalidCursor
+from playhead.errors import AccessDenied, CursorGone, InvalidCursor, ServerUnavailable
 from playhead.events import Event, Filter
 from playhead_server.server import Running
 from tests.conftest import TOKEN, process, wait_for
@@ -254,10 +254,66 @@ def test_an_idle_client_asks_for_nothing(server: Running) -> None:
         leave()
 
 
+@pytest.mark.parametrize("kind", ["server", "recording"])
+def test_a_loop_ends_with_its_client(server: Running, tmp_path: Path, kind: str) -> None:
+    """close() in another thread ends the loop, after what had come."""
+    client = ph.connect() if kind == "server" else ph.connect(tmp_path / "other.playhead")
+    client.publish({"type": "a"})
+    client.flush()
+    follow = client.follow(after="start")
+    found: list[str] = []
+    loop = threading.Thread(target=lambda: found.extend(event.type for event in follow))
+    loop.start()
+    wait_for(lambda: found == ["a"])
+    client.close()
+    loop.join(5)
+    assert not loop.is_alive() and follow.status.detail == "closed"
+
+
+@pytest.mark.parametrize("kind", ["server", "recording"])
+def test_a_position_of_another_log_is_noticed(server: Running, tmp_path: Path, kind: str) -> None:
+    """follow() from it raises and says where to begin; it never quietly starts over."""
+    client = ph.connect() if kind == "server" else ph.connect(tmp_path / "other.playhead")
+    with client:
+        client.publish([{"type": "a"}] * 3)
+        client.flush()
+        with client.follow(after="zzz:2") as follow, pytest.raises(CursorGone, match="another log; read again from") as caught:
+            next(follow)
+        assert caught.value.reason == "epoch"
+        assert next(client.follow(after=caught.value.oldest)).seq == 1
+
+
+def test_a_frame_that_was_cut_goes_on_from_its_last_row(server: Running) -> None:
+    """The cursor of a frame with a limit, or as of a cursor, is where it ends, so frame plus follow misses nothing."""
+    with ph.connect() as client:
+        client.publish([{"type": "a", "data": {"n": n}} for n in range(10)])
+        client.flush()
+        epoch = server.recording.epoch
+        cut = client.events(limit=4).to_pandas()
+        assert cut.attrs["playhead"]["cursor"] == f"{epoch}:4"
+        assert client.events(limit=40).to_pandas().attrs["playhead"]["cursor"] == f"{epoch}:10"
+        past = client.events(at=f"{epoch}:6").to_pandas()
+        assert (len(past), past.attrs["playhead"]["cursor"]) == (6, f"{epoch}:6")
+        assert client.executions(at=f"{epoch}:6").attrs["playhead"]["cursor"] == f"{epoch}:6"
+        assert next(client.follow(after=past.attrs["playhead"]["cursor"])).seq == 7
+
+
+def test_an_answer_that_breaks_off_is_an_error(server: Running) -> None:
+    """An export whose line is cut raises ours, and is never a short frame."""
+    server.recording.append([{"type": "a", "data": {"text": os.urandom(400).hex()}}] * 3000)
+    with line(server.url) as through:
+        through.bytes_until_cut = 20_000
+        with ph.connect(through.url, token=TOKEN) as client, pytest.raises(ServerUnavailable, match="broke off"):
+            client.events().to_pandas()
+
+
 async def test_the_async_client_is_the_same_awaited(server: Running) -> None:
     """publish, follow, events and executions from a running loop; leaving the loop early is clean."""
     async with ph.AsyncClient(server.url, token=TOKEN) as client:
-        client.publish([{"type": "job_started", "jobId": "j"}, {"type": "job_completed", "jobId": "j"}])
+        client.publish({"type": "job_started", "jobId": "j"})
+        await client.publish({"type": "job_completed", "jobId": "j"})
+        assert await client.flush()
+        assert (await client.stats())["head"] == 2
         found: list[Event] = []
         async with asyncio.timeout(20):
             async for event in client.follow(after="start"):

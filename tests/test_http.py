@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import threading
@@ -13,9 +14,12 @@ import jwt
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from websockets.sync.client import connect as connect_socket
 
+import playhead as ph
 from playhead_server.app import ROUTES
+from playhead_server.formats import FORMATS
 from playhead_server.server import Running, Settings, running
 from tests.conftest import TOKEN
 
@@ -301,3 +305,77 @@ def test_the_description_names_every_call(http: httpx.Client) -> None:
     for route in ROUTES:
         methods = {method.lower() for method in getattr(route, "methods", None) or {"GET"}} - {"head"}
         assert methods <= set(described["paths"][route.path])
+
+
+def test_what_is_nested_too_deep_is_refused_and_harms_nobody(http: httpx.Client, server: Running) -> None:
+    """422 in every form, nothing stored, the server and its readers go on."""
+    deep = "[" * 900 + "]" * 900
+    for text in (f'{{"x": {deep}}}', f'{{"pad": "{"y" * 40_000}", "x": {deep}}}', '{"a":' * 100 + "null" + "}" * 100):
+        answer = post(http, f'{{"type": "a", "data": {text}}}'.encode())
+        assert (answer.status_code, answer.json()["field"]) == (422, "data"), answer.text
+        assert "nested deeper than 64" in answer.json()["detail"]
+    assert post(http, {"type": "a", "data": {"x": [[1, None]]}}).status_code == 201
+    assert http.get("/api/events?total=true").json()["pagination"]["total"] == 1
+
+
+def test_an_empty_filter_is_no_filter_for_everything(http: httpx.Client) -> None:
+    """`?batchId=` and an empty list are refused, so that an empty variable does not fetch the whole log."""
+    assert "leave it out" in http.get("/api/events?batchId=").json()["detail"]
+    with ph.connect() as client, pytest.raises(ValueError, match="leave it out"):
+        client.events(batch_id=[])
+
+
+def test_batches_are_all_there_with_their_own_times(http: httpx.Client) -> None:
+    """No default limit; a filter chooses batches and changes nothing of what is said of them."""
+    post(http, [{"type": "job_started", "jobId": "j", "batchId": f"b{n}"} for n in range(1200)])
+    post(http, {"type": "job_completed", "jobId": "j", "batchId": "b7"})
+    page = http.get("/api/batches").json()
+    assert len(page["batches"]) == 1200 and not page["pagination"]["hasMore"]
+    assert page["batches"][0]["batchId"] == "b1199"
+    short = http.get("/api/batches?limit=5&offset=1195").json()
+    assert [batch["batchId"] for batch in short["batches"]] == [f"b{n}" for n in (4, 3, 2, 1, 0)]
+    one = http.get("/api/batches?batchId=b7&type=job_started").json()["batches"][0]
+    assert one["first"] < one["last"] and one == http.get("/api/batches?batchId=b7").json()["batches"][0]
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "json"), ("*", "json"), ("text/*", "csv"), ("application/json;q=0, */*", "ndjson"),
+        ("text/csv;q=0.5, */*;q=0.1", "csv"),
+    ],
+)
+def test_accept_as_http_says_it(http: httpx.Client, accept: str, kind: str) -> None:
+    """RFC 9110: empty, short and weighted ranges."""
+    assert http.get("/api/events", headers={"Accept": accept}).headers["content-type"].startswith(FORMATS[kind])
+
+
+def test_a_method_that_is_not_there_names_those_that_are(http: httpx.Client) -> None:
+    """405 with every method of the path."""
+    answer = http.put("/api/events")
+    assert answer.status_code == 405 and set(answer.headers["allow"].split(", ")) >= {"GET", "POST", "DELETE"}
+
+
+def test_a_forged_token_is_refused_and_no_failure(tmp_path: Path) -> None:
+    """An algorithm that does not fit the key, a scope that is none: 401, as any bad token."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | {"kid": "k", "alg": "ES256"}
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [public]}))
+    settings = Settings(recording=tmp_path / "a.playhead", port=0, token=TOKEN, jwks=tmp_path / "jwks.json")
+    with running(settings) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+        good = jwt.encode({"scope": "read"}, key, "ES256", headers={"kid": "k"})
+        head, body, signature = good.split(".")
+        forged = base64.urlsafe_b64encode(b'{"alg":"RS256","kid":"k"}').decode().rstrip("=")
+        scopeless = jwt.encode({"scope": 5}, key, "ES256", headers={"kid": "k"})
+        for token, status in ((good, 200), (f"{forged}.{body}.{signature}", 401), (scopeless, 401), (f"{head}.{body}.", 401)):
+            assert http.get("/api/events", headers={"Authorization": f"Bearer {token}"}).status_code == status
+
+
+def test_tickets_are_in_no_log(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither of a stream nor of a socket."""
+    caplog.set_level("DEBUG", "uvicorn.error")
+    with httpx.Client(base_url=server.url, headers={"X-Playhead-Token": TOKEN}, trust_env=False) as http:
+        ticket = http.post("/api/tickets").json()["ticket"]
+    with connect_socket(f"ws{server.url.removeprefix('http')}/api/events/ws?ticket={ticket}", proxy=None) as socket:
+        assert '"welcome"' in socket.recv()
+    assert "[accepted]" in caplog.text and ticket not in caplog.text

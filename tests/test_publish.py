@@ -64,12 +64,29 @@ def test_a_pool_is_told_job_by_job(server: Running) -> None:
 
 def test_a_job_is_never_broken_by_what_it_says(server: Running, caplog: pytest.LogCaptureFixture) -> None:
     """Progress that is no number, data that is no JSON: said in the log, the job goes on."""
-    with ph.connect() as client, client.batch("b") as batch, batch.job("j") as job:
-        job.progress(float("nan"))
-        job.progress(10, thing=object())
-        job.log("still here")
+    deep: list[object] = []
+    for _ in range(2000):
+        deep = [deep]
+
+    class Unsayable(Exception):
+        def __str__(self) -> str:
+            raise KeyError("no words")
+
+    with ph.connect() as client:
+        with client.batch("b") as batch:
+            with batch.job("j") as job:
+                job.progress(float("nan"))
+                job.progress(10, thing=object(), tree=deep, step="on")
+                job.complete(result=object(), files=3)
+            with pytest.raises(Unsayable), batch.job("https://example.com/" + "x" * 500):
+                raise Unsayable
         client.flush(5)
-        assert client.events(type="job_log").count() == 1
+        rows = client.executions()
+        assert rows["state"].tolist() == ["completed", "failed"]
+        assert rows["progress"].tolist()[0] == 10 and rows["step"].tolist()[0] == "on"
+        assert rows["job_id"].str.len().max() == 256 and "Unsayable" in rows["error"].tolist()[1]
+        end = next(iter(client.events(type="job_completed")))
+        assert end.data == {"files": 3, "message": "left out, as it cannot be published: result"}
     assert "NaN" in caplog.text and "cannot be written as JSON" in caplog.text
 
 
@@ -238,3 +255,16 @@ def test_a_recording_takes_events_without_a_server(tmp_path: Path) -> None:
         assert client.batches()["batch_id"].tolist() == ["b"]
         with client.follow(after="start") as follow:
             assert [next(follow).type for _ in range(5)][1] == "job_started"
+
+
+def test_a_job_without_a_place_of_its_own(server: Running) -> None:
+    """Where neither a discovery file nor a spill file can be, url and token are enough."""
+    code = f"""
+import playhead as ph
+client = ph.connect({server.url!r}, token={TOKEN!r})
+client.publish({{"type": "a"}})
+print(client.flush(5))
+"""
+    env = os.environ | {"PLAYHEAD_RUNTIME_DIR": "/dev/null/none"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, env=env)
+    assert done.stdout == "True\n" and "the spill folder cannot be used" in done.stderr, done.stderr

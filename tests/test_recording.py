@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from playhead.errors import CursorGone, InvalidEvent, RecordingDamaged, RecordingInUse, RecordingTooNew
-from playhead.events import Cursor, Filter, uuid7
+from playhead.events import Cursor, Filter, new_event, uuid7
 from playhead.recording import Recording
 
 
@@ -238,3 +238,72 @@ while True:
         with Recording.open(tmp_path / "a.playhead") as recording:
             assert recording.head >= acknowledged
             assert recording.arrow().read_all()["seq"].to_pylist() == list(range(1, recording.head + 1))
+
+
+def test_a_forked_child_keeps_off(tmp_path: Path) -> None:
+    """A child that ends normally harms nothing of its parent's, may not append, and holds no lock."""
+    code = f"""
+import os, sys
+from playhead.errors import RecordingClosed
+from playhead.recording import Recording
+recording = Recording.open({str(tmp_path / "a.playhead")!r})
+recording.append([{{"type": "a"}}] * 200)
+if not (child := os.fork()):
+    try:
+        recording.append([{{"type": "a"}}])
+    except RecordingClosed as error:
+        print(error, flush=True)
+    sys.exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+recording.append([{{"type": "a"}}] * 200)
+stay, go = os.pipe()
+if not os.fork():
+    os.read(stay, 1)
+    os._exit(0)
+recording.close()
+with Recording.open({str(tmp_path / "a.playhead")!r}) as again:
+    again.append([{{"type": "a"}}])
+    print(again.count(), flush=True)
+    os.write(go, b"x")
+    os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    said, status, count = done.stdout.splitlines()
+    assert "was forked from the one that has it open" in said
+    assert (status, count) == ("0", "401"), done.stderr
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        assert recording.count() == 401
+
+
+def test_a_request_that_is_cancelled_stops_nobody(tmp_path: Path) -> None:
+    """Waiting for it may be given up at any time; the writer goes on."""
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        for _ in range(50):
+            recording.submit([new_event({"type": "a"})]).cancel()
+        first, last = recording.append([{"type": "b"}])
+        assert first == last == recording.head
+        assert recording.count() == recording.head
+
+
+def test_nothing_new_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A request of duplicates, or of nothing, calls no subscriber."""
+    heard: list[int] = []
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        recording.subscribe(lambda events: heard.append(events[-1].seq))
+        one = {"type": "a", "id": uuid7()}
+        recording.append([one])
+        recording.append([one])
+        assert recording.append([]) == (None, None)
+    assert heard == [1] and caplog.text == ""
+
+
+def test_streams_with_limits_are_the_pages(tmp_path: Path) -> None:
+    """arrow() with a limit, an offset, upwards and downwards, over segments, equals read()."""
+    with Recording.open(tmp_path / "a.playhead", segment_events=10) as recording:
+        for _ in range(5):
+            recording.append(some(9))
+        for descending in (False, True):
+            for limit, offset, after in ((None, 0, None), (7, 0, None), (25, 13, 5), (0, 0, None), (100, 40, 30)):
+                page = recording.read(after, limit=limit, offset=offset, descending=descending)
+                stream = recording.arrow(after=after, limit=limit, offset=offset, descending=descending).read_all()
+                assert stream["seq"].to_pylist() == [event.seq for event in page]

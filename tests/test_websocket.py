@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,50 @@ async def test_a_restart_says_come_back(tmp_path: Path) -> None:
             await heard(socket, "welcome")
             server.process.terminate()
             assert (await close_code(socket))[0] == 1012
+
+
+async def test_messages_join_without_a_gap(server: Running) -> None:
+    """Each message begins at or before what its subscription was last told, over stretches where nothing matches."""
+    server.recording.append([{"type": "noise"}] * 3000)
+    server.recording.append([{"type": "wanted"}])
+    server.recording.append([{"type": "noise"}] * 2500)
+    async with opened(server) as socket:
+        await heard(socket, "welcome")
+        for name in ("wanted", "noise", "nothing"):
+            await said(socket, op="subscribe", id=name, after="start", filter={"type": name})
+        cursors: dict[str, int] = {}
+        seen = {"wanted": 0, "noise": 0, "nothing": 0}
+        published = False
+        while min(cursors.values(), default=0) < 5503 or len(cursors) < 3:
+            message = await heard(socket, "subscribed", "events", "caught_up", "heartbeat")
+            if message["op"] == "subscribed":
+                cursors[message["id"]] = int(message["from"].partition(":")[2])
+            elif message["op"] == "events":
+                assert int(message["from"].partition(":")[2]) <= cursors[message["id"]], message["id"]
+                seen[message["id"]] += len(message["events"])
+                cursors[message["id"]] = int(message["to"].partition(":")[2])
+            else:
+                told = [message["id"]] if message["op"] == "caught_up" else list(cursors)
+                for name in told:
+                    cursors[name] = max(cursors[name], int(message["at"].partition(":")[2]))
+            if message["op"] == "heartbeat" and not published:
+                published = True
+                await asyncio.to_thread(server.recording.append, [{"type": "wanted"}, {"type": "noise"}])
+        assert seen == {"wanted": 2, "noise": 5501, "nothing": 0}
+
+
+async def test_a_reader_whose_next_events_were_deleted_is_told(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted before a slow reader came to them: a reset, never a silent skip."""
+    monkeypatch.setattr("playhead_server.fanout._RING_EVENTS", 100)
+    old = [{"type": "a", "timestamp": "2000-01-01T00:00:00Z", "data": {"pad": "x" * 2000}}]
+    for _ in range(5):
+        server.recording.append(old * 1000)
+    server.recording.append([{"type": "a"}] * 10)
+    async with opened(server, "?after=start", max_queue=1) as socket:
+        first = await heard(socket, "events")  # and no further: the socket's buffers fill
+        assert await asyncio.to_thread(server.recording.delete_older, datetime(2001, 1, 1, tzinfo=UTC)) == 5000
+        epoch, last = server.recording.epoch, int(first["to"].partition(":")[2])
+        while (message := await heard(socket, "events", "reset"))["op"] == "events":
+            assert int(message["from"].partition(":")[2]) == last
+            last = int(message["to"].partition(":")[2])
+        assert (message["reason"], message["oldest"]) == ("trimmed", f"{epoch}:5000")

@@ -19,6 +19,7 @@ from playhead.recording import Recording
 _RING_EVENTS = 50_000
 _RING_BYTES = 64 * 2**20
 _CHUNK = 1_000
+_CHUNK_BYTES = 512 * 1024  # many clients take a message of 1 MiB and no larger one
 _log = logging.getLogger("playhead.server")
 
 
@@ -33,6 +34,17 @@ class Stretch(NamedTuple):
     to: int
     seqs: list[int]
     events: list[bytes]
+
+
+def _cut(after: int, to: int, matching: list[tuple[int, bytes]]) -> Stretch:
+    """A stretch that fits a message which every client takes; the rest is the next one's."""
+    size = 0
+    for place, (_, encoded) in enumerate(matching):
+        size += len(encoded) + 1
+        if place and size > _CHUNK_BYTES:
+            matching, to = matching[:place], matching[place - 1][0]
+            break
+    return Stretch(after, to, [seq for seq, _ in matching], [encoded for _, encoded in matching])
 
 
 class Group:
@@ -127,8 +139,7 @@ class Fanout:
             return group.built[1]
         rows = self._ring[after + 1 - self._base : after + 1 - self._base + _CHUNK]
         to = rows[-1][0].seq if rows else after
-        matching = [(event.seq, encoded) for event, encoded in rows if where.matches(event)]
-        stretch = Stretch(after, to, [seq for seq, _ in matching], [encoded for _, encoded in matching])
+        stretch = _cut(after, to, [(event.seq, encoded) for event, encoded in rows if where.matches(event)])
         group.built = (key, stretch)
         return stretch
 
@@ -139,7 +150,7 @@ class Fanout:
             events = self.recording.read(after, upto=upto, where=where, limit=_CHUNK)
             self.recording.check(self.recording.cursor(after))  # what was trimmed meanwhile would be skipped unsaid
             to = events[-1].seq if len(events) == _CHUNK else upto
-            return Stretch(after, to, [event.seq for event in events], [event.to_json() for event in events])
+            return _cut(after, to, [(event.seq, event.to_json()) for event in events])
 
         return await asyncio.to_thread(read)
 

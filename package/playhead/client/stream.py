@@ -60,7 +60,9 @@ class Subscription:
     @property
     def status(self) -> ConnectionState:
         """How it is connected."""
-        return ConnectionState(self._state, self._transport, self._attempt, self._since, self._detail, self._lag_ms)
+        state: State
+        state, detail = ("disconnected", "closed") if self.is_closed else (self._state, self._detail)
+        return ConnectionState(state, self._transport, self._attempt, self._since, detail, self._lag_ms)
 
     @property
     def is_closed(self) -> bool:
