@@ -18,7 +18,8 @@ import msgspec
 import pyarrow as pa
 
 from playhead.columns import TABLE
-from playhead.events import NewEvent, time_text
+from playhead.events import NewEvent
+from playhead.times import time_text
 
 ENDS = ("job_completed", "job_failed", "job_cancelled")
 _DATA = """

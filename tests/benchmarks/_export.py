@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import playhead as ph
-from playhead.events import time_text
+from playhead.times import time_text
 from tests.benchmarks._data import Data
 from tests.benchmarks._report import Report, percentile, say
 from tests.benchmarks._stores import Stores

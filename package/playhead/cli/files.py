@@ -24,7 +24,8 @@ from playhead.client.local import LocalClient
 from playhead.client.remote import RemoteClient
 from playhead.columns import KNOWN, join, wire_lines
 from playhead.errors import InvalidEvent
-from playhead.events import NewEvent, duration_s, new_event, parse_time
+from playhead.events import NewEvent, new_event
+from playhead.times import duration_s, parse_time
 
 ENDINGS = (".parquet", ".arrow", ".csv", ".ndjson", ".ndjson.gz")
 _GROUP = 10_000

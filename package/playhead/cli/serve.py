@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from playhead.events import duration_s
+from playhead.times import duration_s
 
 
 def serve(

@@ -14,7 +14,8 @@ from playhead.client.jobs import Batch, Job, tamed
 from playhead.client.query import EventQuery
 from playhead.client.status import ConnectionState
 from playhead.errors import InvalidEvent, PlayheadError
-from playhead.events import Cursor, Event, Filter, NewEvent, new_event, parse_time, time_text
+from playhead.events import Cursor, Event, Filter, NewEvent, new_event
+from playhead.times import parse_time, time_text
 
 if TYPE_CHECKING:
     import pandas as pd

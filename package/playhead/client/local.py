@@ -16,8 +16,9 @@ from playhead.client.query import Answer, EventQuery
 from playhead.client.remote import batches_frame
 from playhead.client.status import ConnectionState
 from playhead.errors import CursorGone, PlayheadError, QueueFull, RecordingDamaged
-from playhead.events import Cursor, Filter, NewEvent, now, parse_time, time_text
+from playhead.events import Cursor, Filter, NewEvent
 from playhead.recording import Appended, Recording
+from playhead.times import now, parse_time, time_text
 
 if TYPE_CHECKING:
     import pandas as pd

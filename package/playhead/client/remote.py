@@ -20,8 +20,9 @@ from playhead.client.status import ConnectionState, State
 from playhead.client.stream import Subscription
 from playhead.client.transports import wire_filter
 from playhead.errors import ServerUnavailable
-from playhead.events import MAX_BODY, MAX_EVENTS, Filter, NewEvent, now, time_text
+from playhead.events import MAX_BODY, MAX_EVENTS, Filter, NewEvent
 from playhead.state import STATES
+from playhead.times import now, time_text
 
 if TYPE_CHECKING:
     import pandas as pd

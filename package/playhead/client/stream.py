@@ -21,7 +21,8 @@ from playhead.client.http import Http, why
 from playhead.client.status import ConnectionState, State, Transport
 from playhead.client.transports import Broken, Reset, Stretch
 from playhead.errors import AccessDenied, CursorGone, PlayheadError, RequestRefused
-from playhead.events import Cursor, Event, Filter, now
+from playhead.events import Cursor, Event, Filter
+from playhead.times import now
 
 OnEvents = Callable[[list[Event], str], None]
 OnStatus = Callable[[ConnectionState], None]

@@ -23,7 +23,8 @@ from websockets.typing import Subprotocol
 
 from playhead.client.http import Http, raise_for
 from playhead.errors import AccessDenied, CursorGone, RequestRefused
-from playhead.events import Cursor, Event, Filter, time_text
+from playhead.events import Cursor, Event, Filter
+from playhead.times import time_text
 
 _PROTOCOLS = [Subprotocol("playhead.v1.zstd"), Subprotocol("playhead.v1")]
 _PING_S, _PING_TIMEOUT_S = 2.0, 3.0

@@ -18,7 +18,7 @@ import secrets
 from pathlib import Path
 
 from playhead.errors import RecordingDamaged, RecordingInUse, RecordingTooNew
-from playhead.events import now, time_text
+from playhead.times import now, time_text
 
 FORMAT = 1
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"

@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from playhead import columns as table_columns
 from playhead.errors import CursorGone
-from playhead.events import Cursor, Event, Filter, NewEvent, new_event, now
+from playhead.events import Cursor, Event, Filter, NewEvent, new_event
 from playhead.recording import sql
 from playhead.recording.directory import Directory
 from playhead.recording.history import EVERYTHING, At, History
 from playhead.recording.ids import SeenIds
 from playhead.recording.segments import Segment, Segments
 from playhead.recording.writer import Appended, Writer
+from playhead.times import now
 
 
 class Recording:

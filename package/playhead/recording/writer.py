@@ -19,9 +19,10 @@ import duckdb
 
 from playhead.columns import to_arrow
 from playhead.errors import QueueFull, RecordingClosed, RecordingFull
-from playhead.events import Cursor, Event, NewEvent, expiry, now
+from playhead.events import Cursor, Event, NewEvent
 from playhead.recording.ids import SeenIds
 from playhead.recording.segments import Segments
+from playhead.times import expiry, now
 
 _MAX_WAITING = 200_000
 _MAX_GROUP = 20_000

@@ -30,7 +30,7 @@ import anywidget
 import traitlets
 
 from playhead.client.status import ConnectionState
-from playhead.events import now
+from playhead.times import now
 
 _STATIC = Path(__file__).parent / "static"
 _TICK_S = 0.03

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from playhead.events import now
 from playhead.state import Execution
+from playhead.times import now
 
 _GLYPHS = {"queued": "○", "running": "▶", "completed": "✓", "failed": "✕", "cancelled": "⊘"}
 _SHOWN = ("failed", "running", "queued", "cancelled", "completed")
