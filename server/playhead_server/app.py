@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from playhead.errors import PlayheadError
-from playhead.events import time_text
 from playhead.recording import Recording
+from playhead.times import time_text
 from playhead_server import history, problems, publish, sse, status, websocket
 from playhead_server.access import Access
 from playhead_server.fanout import Fanout

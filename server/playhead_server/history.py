@@ -12,8 +12,9 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from playhead.events import Cursor, duration_s
+from playhead.events import Cursor
 from playhead.state import STATES
+from playhead.times import duration_s
 from playhead_server import formats, params
 from playhead_server.service import service_of
 

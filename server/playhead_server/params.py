@@ -8,8 +8,9 @@ from datetime import datetime
 
 from starlette.datastructures import QueryParams
 
-from playhead.events import Cursor, Filter, parse_time
+from playhead.events import Cursor, Filter
 from playhead.recording import Recording
+from playhead.times import parse_time
 
 FILTERS = ("executionId", "batchId", "jobId", "type", "since", "until")
 _COMMA = re.compile(r"(?<!\\),")
