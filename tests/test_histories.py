@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import playhead as ph
-from playhead.frames import concurrency
+from playhead.frames import concurrency, executions
 from tests.conftest import playhead
 
 HISTORIES = Path(os.environ.get("PLAYHEAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -68,7 +68,9 @@ def test_real_histories_give_their_truths(recordings: Path, name: str) -> None:
         assert seconds.median() == pytest.approx(truth["duration"]["median_s"], abs=1e-6)
         assert seconds.quantile(0.95) == pytest.approx(truth["duration"]["p95_s"], abs=1e-6)
         assert (seconds.min(), seconds.max()) == (truth["duration"]["min_s"], truth["duration"]["max_s"])
-        running = concurrency(rows)["running"]
+        events = client.events().to_pandas()
+        pd.testing.assert_frame_equal(executions(events), rows)
+        running = concurrency(events)["running"]
         assert running.max() == truth["concurrency"]["value"]
         assert running.idxmax() == pd.Timestamp(truth["concurrency"]["first_reached_at"])
         for moment in truth["state_at"]:
@@ -82,3 +84,17 @@ def test_real_histories_give_their_truths(recordings: Path, name: str) -> None:
             if ended:
                 assert past["ended"].notna().sum() == sum(ended)
     assert " 0 stored" in playhead("import", str(file), str(recording)).stdout
+
+
+def test_no_events_give_the_same_columns(recordings: Path) -> None:
+    """Frames of an empty log have the columns and dtypes of a full one."""
+    with ph.connect(recordings / "empty.playhead") as client:
+        events = client.events().to_pandas()
+        nothing = client.executions()
+        assert len(nothing) == 0 and str(nothing["started"].dtype) == "datetime64[us, UTC]"
+        pd.testing.assert_series_equal(executions(events).dtypes, nothing.dtypes)
+        running = concurrency(events)
+        assert running.shape == (0, 1) and str(running.index.dtype) == "datetime64[us, UTC]"
+        assert str(running["running"].dtype) == "int64"
+    with pytest.raises(ValueError, match="is no events frame"):
+        executions(pd.DataFrame({"seq": [1]}))

@@ -39,24 +39,3 @@ def _frame(table: pa.Table, cursor: str, filters: dict[str, Any]) -> pd.DataFram
     frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=False)
     frame.attrs["playhead"] = {"cursor": cursor, "count": len(frame), "filters": dict(filters)}
     return frame
-
-
-def concurrency(executions: pd.DataFrame) -> pd.DataFrame:
-    """
-    How many executions were running at each moment.
-
-    Args:
-        executions: An executions frame: columns ``started`` and ``ended``.
-
-    Returns:
-        A row for each change; shape ``(n, 1)``, index ``at`` (datetime64[us, UTC], ascending, unique), column
-        ``running`` (int64, >= 0). An execution counts in ``[started, ended)``; one without a start never, one without
-        an end for good.
-    """
-    begun = executions[executions["started"].notna()]
-    starts = pd.Series(1, index=pd.DatetimeIndex(begun["started"]), dtype="int64")
-    ends = pd.Series(-1, index=pd.DatetimeIndex(begun["ended"].dropna()), dtype="int64")
-    change = pd.concat([starts, ends]).groupby(level=0).sum().sort_index()
-    frame = change.cumsum().astype("int64").to_frame("running")
-    frame.index = pd.DatetimeIndex(frame.index, name="at").as_unit("us")
-    return frame

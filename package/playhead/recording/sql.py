@@ -88,6 +88,13 @@ def zoned(batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
     return batch.cast(schema) if schema != batch.schema else batch
 
 
+def unzoned(table: pa.Table) -> pa.Table:
+    """The same rows with times as timestamp[us] without a zone, in UTC, as the files hold them."""
+    naive_time = pa.timestamp("us")
+    fields = [field.with_type(naive_time) if pa.types.is_timestamp(field.type) else field for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
 def zoned_schema(schema: pa.Schema) -> pa.Schema:
     """A schema whose times are timestamp[us, UTC] and whose ``duration`` is duration[us]."""
     fields = []
