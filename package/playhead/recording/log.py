@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import numpy as np
 import pyarrow as pa
 
 from playhead import columns as table_columns
@@ -21,7 +20,6 @@ from playhead.events import Cursor, Event, Filter, NewEvent, new_event
 from playhead.recording import sql
 from playhead.recording.directory import Directory
 from playhead.recording.history import EVERYTHING, At, History
-from playhead.recording.ids import SeenIds
 from playhead.recording.segments import Segment, Segments
 from playhead.recording.writer import Appended, Writer
 from playhead.times import now
@@ -45,7 +43,7 @@ class Recording:
         self._segments = Segments(directory)
         self._history = History(self._segments)
         self._writer = Writer(
-            self._segments, self._seen(), path=str(self.path), epoch=self.epoch, retention_s=retention_s,
+            self._segments, path=str(self.path), epoch=self.epoch, retention_s=retention_s,
             size=segment_events,
         )  # fmt: skip
         self._is_closed = False
@@ -263,17 +261,6 @@ class Recording:
         return f"<Recording {str(self.path)!r} {self.cursor()}>"
 
     # inside
-
-    def _seen(self) -> SeenIds:
-        seen = SeenIds()
-        for segment in self._segments.all():
-            if segment.rows:
-                halves = self._segments.db.cursor().execute(
-                    "SELECT (n >> 64)::UBIGINT AS high, (n & 18446744073709551615::UHUGEINT)::UBIGINT AS low FROM "
-                    f"(SELECT ('0x' || replace(id::VARCHAR, '-', ''))::UHUGEINT AS n FROM {segment.table})"
-                ).fetchnumpy()  # fmt: skip
-                seen.load_halves(np.asarray(halves["high"], np.uint64), np.asarray(halves["low"], np.uint64))
-        return seen
 
     def _delete(self, clause: str, values: list[Any]) -> int:
         """In the writer thread. A segment that is left empty is dropped, which gives its space back."""

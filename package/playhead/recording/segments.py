@@ -24,6 +24,7 @@ import duckdb
 from playhead.columns import TABLE
 from playhead.errors import RecordingDamaged
 from playhead.recording.directory import Directory
+from playhead.recording.index import Index, LiveIndex, SealedIndex
 
 _SPARE = 8 * 2**20  # bytes that a checkpoint must leave free
 _REVIVE_S = 10.0
@@ -47,6 +48,7 @@ class Segment:
         self.rows = 0
         self.readers = 0
         self.is_dropped = False
+        self.index: Index | None = None  # None where it is not made yet: everything may be anywhere in it
 
     @property
     def table(self) -> str:
@@ -68,6 +70,9 @@ class Segments:
             self._all = [self._attach(int(file.stem)) for file in sorted(directory.segments.glob("*.duckdb"))]
             if not self._all:
                 self._all = [self._attach(1)]
+            for segment in self._all[:-1]:
+                segment.index = SealedIndex.read(self._file(segment, ".index.npz"), segment.last)
+            self.newest.index = self.live = LiveIndex.of(self.db.cursor(), self.newest.table)
             self.seal()
         except (duckdb.Error, OSError, ValueError) as error:
             raise RecordingDamaged(str(directory.path), str(error).splitlines()[0]) from error
@@ -108,25 +113,31 @@ class Segments:
         try:
             yield found
         finally:
-            with self._lock:
-                for one in found:
-                    one.readers -= 1
-                gone = [one for one in found if one.is_dropped and not one.readers]
-            for one in gone:
-                self._remove(one)
+            self._let_go(found)
+
+    def _let_go(self, segments: list[Segment]) -> None:
+        with self._lock:
+            for one in segments:
+                one.readers -= 1
+            gone = [one for one in segments if one.is_dropped and not one.readers]
+        for one in gone:
+            self._remove(one)
 
     def rotate(self) -> None:
         """Begin the next segment and seal the last; the writer thread only."""
         segment = self._attach(self.newest.last + 1)
         self._directory.sync()
+        segment.index = self.live = LiveIndex()
         with self._lock:
             self._all.append(segment)
         self.seal()
 
     def seal(self) -> None:
-        """Checkpoint, in the background, every segment that is not written any more and has not been yet."""
+        """In the background, index and checkpoint every segment that is not written any more and has not been yet."""
         for segment in self.all()[:-1]:
-            if self._file(segment, ".wal").exists():
+            if not isinstance(segment.index, SealedIndex):
+                self._background.submit(self._seal_index, segment)
+            if self._file(segment, ".duckdb.wal").exists():
                 self._background.submit(self._checkpoint, segment)
 
     def drop(self, segment: Segment) -> None:
@@ -169,14 +180,35 @@ class Segments:
         return segment
 
     def _attach_file(self, segment: Segment) -> None:
-        file = str(self._file(segment)).replace("'", "''")
+        file = str(self._file(segment, ".duckdb")).replace("'", "''")
         self.db.cursor().execute(f"ATTACH IF NOT EXISTS '{file}' AS s{segment.first}")
 
-    def _file(self, segment: Segment, suffix: str = "") -> Path:
-        return self._directory.segments / f"{segment.first:018d}.duckdb{suffix}"
+    def _file(self, segment: Segment, suffix: str) -> Path:
+        return self._directory.segments / f"{segment.first:018d}{suffix}"
+
+    def _seal_index(self, segment: Segment) -> None:
+        """Its index as arrays, here and on disk; without the file it is made again when the recording is opened."""
+        try:
+            live = segment.index if isinstance(segment.index, LiveIndex) else None
+            if live is None:
+                with self._lock:
+                    if segment.is_dropped:
+                        return
+                    segment.readers += 1
+                try:
+                    live = LiveIndex.of(self.db.cursor(), segment.table)
+                finally:
+                    self._let_go([segment])
+            sealed = live.seal()
+            segment.index = sealed
+            sealed.save(self._file(segment, ".index.npz"))
+            if segment.is_dropped:
+                self._file(segment, ".index.npz").unlink(missing_ok=True)
+        except (duckdb.Error, OSError) as error:
+            _log.warning("the index of segment %d was not written: %s", segment.first, error)
 
     def _checkpoint(self, segment: Segment) -> None:
-        log = self._file(segment, ".wal")
+        log = self._file(segment, ".duckdb.wal")
         if segment.is_dropped or not log.exists():
             return
         if shutil.disk_usage(log.parent).free < log.stat().st_size + _SPARE:
@@ -205,6 +237,6 @@ class Segments:
     def _remove(self, segment: Segment) -> None:
         with contextlib.suppress(duckdb.Error):
             self.db.cursor().execute(f"DETACH s{segment.first}")
-        for suffix in ("", ".wal"):
+        for suffix in (".duckdb", ".duckdb.wal", ".index.npz"):
             self._file(segment, suffix).unlink(missing_ok=True)
         self._directory.sync()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +9,6 @@ import pyarrow as pa
 
 from playhead.columns import FRAME, TABLE
 from playhead.events import Cursor, Filter
-from playhead.recording.segments import Segment
 
 At = Cursor | datetime | None
 TIMES = ("timestamp", "created_at", "expires_at", "queued", "started", "ended")
@@ -46,34 +44,18 @@ def time_condition(where: Filter) -> tuple[list[str], list[Any]]:
     return parts, values
 
 
-def position_condition(first: int, last: int, at: At, organization_id: str | None) -> tuple[list[str], list[Any]]:
-    """SQL conditions for a range of seq, a past moment and whose events."""
-    if isinstance(at, Cursor):
-        last = min(last, at.seq)
-    parts = ["seq BETWEEN ? AND ?"]
-    values: list[Any] = [first, last]
+def condition(where: Filter, at: At) -> tuple[str, list[Any]]:
+    """The WHERE of a question but for its range of seq (``true`` for none), and its values."""
+    parts, values = ids_condition(where, "execution_id", "batch_id", "job_id", "type")
+    more, given = time_condition(where)
+    parts, values = parts + more, values + given
     if isinstance(at, datetime):
         parts.append("timestamp <= ?")
         values.append(naive(at))
-    if organization_id is not None:
+    if where.organization_id is not None:
         parts.append("organization_id = ?")
-        values.append(organization_id)
-    return parts, values
-
-
-def condition(where: Filter, first: int, last: int, at: At) -> tuple[str, list[Any]]:
-    """The whole WHERE of a question, and its values."""
-    parts, values = position_condition(first, last, at, where.organization_id)
-    for more, given in (ids_condition(where, "execution_id", "batch_id", "job_id", "type"), time_condition(where)):
-        parts += more
-        values += given
-    return " AND ".join(parts), values
-
-
-def union(segments: Iterable[Segment], columns: str, where: str) -> tuple[str, int]:
-    """One SELECT over the segments, and how many times it takes the values of ``where``."""
-    selects = [f"SELECT {columns} FROM {segment.table} WHERE {where}" for segment in segments]
-    return " UNION ALL ".join(selects), len(selects)
+        values.append(where.organization_id)
+    return " AND ".join(parts) or "true", values
 
 
 def columns(*, is_frame: bool) -> str:
@@ -124,3 +106,4 @@ FRAME_SCHEMA = pa.schema(
         for name in FRAME
     ]
 )  # fmt: skip
+TABLE_SCHEMA = FRAME_SCHEMA.append(pa.field("expires_at", pa.timestamp("us", "UTC")))

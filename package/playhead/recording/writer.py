@@ -20,7 +20,6 @@ import duckdb
 from playhead.columns import to_arrow
 from playhead.errors import QueueFull, RecordingClosed, RecordingFull
 from playhead.events import Cursor, Event, NewEvent
-from playhead.recording.ids import SeenIds
 from playhead.recording.segments import Segments
 from playhead.times import expiry, now
 
@@ -55,9 +54,9 @@ class Writer:
     """Numbers, stores and announces events, in one thread."""
 
     def __init__(
-        self, segments: Segments, seen: SeenIds, *, path: str, epoch: str, retention_s: float, size: int
+        self, segments: Segments, *, path: str, epoch: str, retention_s: float, size: int
     ) -> None:
-        self._segments, self._seen, self._path, self._epoch = segments, seen, path, epoch
+        self._segments, self._path, self._epoch = segments, path, epoch
         self._retention_s, self._size = retention_s, size
         self._queue: deque[_Request | _Task] = deque()
         self._waiting = 0
@@ -180,8 +179,6 @@ class Writer:
                 request.done.set_exception(full)
             return
         self._failure = None
-        for event in stored:
-            self._seen.add(event.id)
         for callback in self._subscribers if stored else ():
             try:
                 callback(stored)
@@ -228,11 +225,11 @@ class Writer:
     def _known(self, group: list[_Request]) -> set[tuple[str, str | None]]:
         """Those (id, organisation) of the group that are in the log already."""
         given = [new.id for request in group for new in request.events if not new.fresh_id]
-        suspects = self._seen.suspects(given)
         found: set[tuple[str, str | None]] = set()
-        if suspects:
-            with self._segments.held() as segments:
-                for segment in segments:
+        with self._segments.held() as segments:
+            for segment in segments:
+                suspects = given if segment.index is None else segment.index.suspects(given)
+                if suspects:
                     rows = self._db.execute(
                         f"SELECT id::VARCHAR, organization_id FROM {segment.table} "
                         "WHERE id IN (SELECT unnest(?::VARCHAR[])::UUID)",
@@ -246,6 +243,7 @@ class Writer:
         rows = to_arrow(stored)  # noqa: F841  (DuckDB reads it by its name)
         self._db.execute(f"INSERT INTO {segment.table} SELECT * FROM rows")
         self.commits += 1
+        self._segments.live.add(stored)  # before the head says that they are there
         if not segment.rows:
             segment.oldest = stored[0].seq
         segment.rows += len(stored)
