@@ -8,7 +8,7 @@ exactly (``45.0``, which a number column would return as ``45``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -79,9 +79,19 @@ def split(data: Mapping[str, Any]) -> tuple[Known, str]:
 def join(known: Known, rest: str) -> dict[str, Any]:
     """``data`` as it was published."""
     data: dict[str, Any] = {}
-    for name, value in zip(KNOWN, known, strict=True):
-        if value is not None:
-            data[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    site_url, site_name, goal, step, url, progress = known
+    if site_url is not None:
+        data["siteUrl"] = site_url
+    if site_name is not None:
+        data["siteName"] = site_name
+    if goal is not None:
+        data["goal"] = goal
+    if step is not None:
+        data["currentStep"] = step
+    if url is not None:
+        data["currentUrl"] = url
+    if progress is not None:
+        data["progressPercentage"] = int(progress) if progress.is_integer() else progress
     if rest != "{}":
         data.update(_decode(rest.encode()))
     return data
@@ -138,10 +148,19 @@ def to_arrow(events: Iterable[Event]) -> pa.Table:
 
 def events_of(table: pa.Table | pa.RecordBatch) -> list[Event]:
     """Events of rows with the columns of `TABLE` or of `FRAME` (which say no ``expires_at``), times zoned or in UTC."""
-    names = set(table.schema.names)
+    import pyarrow as pa
 
-    def zoned(name: str) -> list[datetime]:
-        return [utc(value) for value in table.column(name).to_pylist()]
+    names = set(table.schema.names)
+    known_moments: dict[int | None, datetime | None] = {None: None}  # the times of storing are few
+
+    def moments(name: str) -> list[datetime | None]:
+        found = []
+        for number in table.column(name).cast(pa.int64()).to_pylist():
+            moment = known_moments.get(number)
+            if moment is None and number is not None:
+                moment = known_moments[number] = _START + timedelta(microseconds=number)
+            found.append(moment)
+        return found
 
     def plain(name: str) -> list[Any]:
         found: list[Any] = table.column(name).to_pylist()
@@ -149,12 +168,12 @@ def events_of(table: pa.Table | pa.RecordBatch) -> list[Event]:
 
     known = zip(*(plain(name) for name in KNOWN.values()), strict=True)
     data = [join(fields, rest) for fields, rest in zip(known, plain("data"), strict=True)]
-    expires = zoned("expires_at") if "expires_at" in names else [None] * table.num_rows
+    expires = moments("expires_at") if "expires_at" in names else [None] * table.num_rows
     return [
         Event(*row)
         for row in zip(
-            plain("seq"), plain("id"), plain("type"), zoned("timestamp"), plain("execution_id"), plain("batch_id"),
-            plain("job_id"), plain("organization_id"), data, zoned("created_at"), expires, strict=True,
+            plain("seq"), plain("id"), plain("type"), moments("timestamp"), plain("execution_id"), plain("batch_id"),
+            plain("job_id"), plain("organization_id"), data, moments("created_at"), expires, strict=True,
         )
     ]  # fmt: skip
 

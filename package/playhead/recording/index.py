@@ -26,7 +26,7 @@ from playhead.events import Event
 KINDS = ("execution_id", "batch_id", "job_id")
 _VERSION = 1
 _MASK = 2**64 - 1
-_Numbers = npt.NDArray[np.uint64]
+Numbers = npt.NDArray[np.uint64]
 
 
 class Range(NamedTuple):
@@ -46,14 +46,14 @@ class Index(Protocol):
     def find(self, kind: str, ids: Sequence[str]) -> Range | None:
         """Where events of any of these ids lie; None where there are none."""
 
-    def suspects(self, event_ids: Sequence[str]) -> list[str]:
-        """Those event ids that may be here; all that are here are among them."""
+    def holds(self, event_digests: Numbers) -> npt.NDArray[np.bool_]:
+        """Which of these events may be here; all that are here are among them."""
 
 
-def event_digest(identity: str) -> int:
-    """64 bits of a UUID in its usual form: its halves folded, as `EVENT_DIGESTS` does in SQL."""
-    number = int(identity.replace("-", ""), 16)
-    return (number >> 64) ^ (number & _MASK)
+def event_digests(identities: Iterable[str]) -> Numbers:
+    """64 bits of each UUID in its usual form: its halves folded, as `EVENT_DIGESTS` does in SQL."""
+    numbers = [int(identity.replace("-", ""), 16) for identity in identities]
+    return np.fromiter(((number >> 64) ^ (number & _MASK) for number in numbers), np.uint64, len(numbers))
 
 
 # of an events table, the same in SQL
@@ -82,23 +82,36 @@ class LiveIndex:
         """As `Index.times`."""
         return Range(self._first_time, self._last_time)
 
-    def add(self, events: Iterable[Event]) -> None:
+    def add(self, events: Sequence[Event]) -> None:
         """Take events in order of seq; to be called before their seqs can be asked for."""
         executions, batches, jobs = (self._ranges[kind] for kind in KINDS)
         for event in events:
-            seq = event.seq
-            for ranges, name in ((executions, event.execution_id), (batches, event.batch_id), (jobs, event.job_id)):
-                if name is not None:
-                    found = ranges.get(name)
-                    if found is None:
-                        ranges[name] = [seq, seq]
-                    else:
-                        found[1] = seq
-            self._event_ids.add(event_digest(event.id))
-            moment = micros(event.timestamp)
-            self._first_time = min(self._first_time, moment)
-            self._last_time = max(self._last_time, moment)
-            self.last = seq
+            seq, name = event.seq, event.job_id
+            if name is not None:
+                found = jobs.get(name)
+                if found is None:
+                    jobs[name] = [seq, seq]
+                else:
+                    found[1] = seq
+            name = event.execution_id
+            if name is not None:
+                found = executions.get(name)
+                if found is None:
+                    executions[name] = [seq, seq]
+                else:
+                    found[1] = seq
+            name = event.batch_id
+            if name is not None:
+                found = batches.get(name)
+                if found is None:
+                    batches[name] = [seq, seq]
+                else:
+                    found[1] = seq
+        self._event_ids.update(event_digests(event.id for event in events).tolist())
+        moments = [event.timestamp for event in events]
+        self._first_time = min(self._first_time, micros(min(moments)))
+        self._last_time = max(self._last_time, micros(max(moments)))
+        self.last = events[-1].seq
 
     @classmethod
     def of(cls, db: duckdb.DuckDBPyConnection, table: str) -> LiveIndex:
@@ -123,9 +136,10 @@ class LiveIndex:
         found = [one for name in ids if (one := get(name)) is not None]
         return Range(min(one[0] for one in found), max(one[1] for one in found)) if found else None
 
-    def suspects(self, event_ids: Sequence[str]) -> list[str]:
-        """As `Index.suspects`."""
-        return [identity for identity in event_ids if event_digest(identity) in self._event_ids]
+    def holds(self, event_digests: Numbers) -> npt.NDArray[np.bool_]:
+        """As `Index.holds`."""
+        seen = self._event_ids
+        return np.fromiter((one in seen for one in event_digests.tolist()), np.bool_, len(event_digests))
 
     def seal(self) -> SealedIndex:
         """The same as arrays."""
@@ -160,7 +174,7 @@ class SealedIndex:
 
     def find(self, kind: str, ids: Sequence[str]) -> Range | None:
         """As `Index.find`."""
-        keys: _Numbers = self._arrays[f"{kind}.keys"]
+        keys: Numbers = self._arrays[f"{kind}.keys"]
         if not len(keys):
             return None
         wanted = np.fromiter((digest(name) for name in ids), np.uint64, len(ids))
@@ -173,14 +187,13 @@ class SealedIndex:
         places = np.concatenate([np.arange(a, b) for a, b in zip(left[hits], right[hits], strict=True)])
         return Range(int(bounds[places, 0].min()), int(bounds[places, 1].max()))
 
-    def suspects(self, event_ids: Sequence[str]) -> list[str]:
-        """As `Index.suspects`."""
-        seen: _Numbers = self._arrays["event_ids"]
-        if not len(seen) or not event_ids:
-            return []
-        wanted = np.fromiter((event_digest(one) for one in event_ids), np.uint64, len(event_ids))
-        hits = seen[np.minimum(np.searchsorted(seen, wanted), len(seen) - 1)] == wanted
-        return [identity for identity, hit in zip(event_ids, hits, strict=True) if hit]
+    def holds(self, event_digests: Numbers) -> npt.NDArray[np.bool_]:
+        """As `Index.holds`."""
+        seen: Numbers = self._arrays["event_ids"]
+        if not len(seen):
+            return np.zeros(len(event_digests), np.bool_)
+        found: npt.NDArray[np.bool_] = seen[np.minimum(np.searchsorted(seen, event_digests), len(seen) - 1)] == event_digests
+        return found
 
     def save(self, path: Path) -> None:
         """Write it; it appears whole or not at all."""

@@ -16,10 +16,12 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 import duckdb
+import numpy as np
 
 from playhead.columns import to_arrow
 from playhead.errors import QueueFull, RecordingClosed, RecordingFull
 from playhead.events import Cursor, Event, NewEvent
+from playhead.recording.index import event_digests
 from playhead.recording.segments import Segments
 from playhead.times import expiry, now
 
@@ -226,14 +228,19 @@ class Writer:
         """Those (id, organisation) of the group that are in the log already."""
         given = [new.id for request in group for new in request.events if not new.fresh_id]
         found: set[tuple[str, str | None]] = set()
+        if not given:
+            return found
+        digests = event_digests(given)
         with self._segments.held() as segments:
             for segment in segments:
-                suspects = given if segment.index is None else segment.index.suspects(given)
-                if suspects:
+                held = given
+                if segment.index is not None:
+                    held = [given[place] for place in np.flatnonzero(segment.index.holds(digests))]
+                if held:
                     rows = self._db.execute(
                         f"SELECT id::VARCHAR, organization_id FROM {segment.table} "
                         "WHERE id IN (SELECT unnest(?::VARCHAR[])::UUID)",
-                        [suspects],
+                        [held],
                     ).fetchall()
                     found.update(rows)
         return found
