@@ -9,6 +9,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from playhead.errors import CursorGone, InvalidEvent, RecordingDamaged, RecordingInUse, RecordingTooNew
@@ -307,3 +308,34 @@ def test_streams_with_limits_are_the_pages(tmp_path: Path) -> None:
                 page = recording.read(after, limit=limit, offset=offset, descending=descending)
                 stream = recording.arrow(after=after, limit=limit, offset=offset, descending=descending).read_all()
                 assert stream["seq"].to_pylist() == [event.seq for event in page]
+
+
+def test_an_index_only_narrows(tmp_path: Path) -> None:
+    """Missing, damaged, of another version or too short: it is made again, and every answer stays the same."""
+
+    def answers(recording: Recording) -> list[object]:
+        where = [Filter.make(job_id=f"j{n}") for n in (0, 7, 33, 99)]
+        return [[event.seq for event in recording.read(where=one, limit=None)] for one in where] + [recording.count()]
+
+    events = [{"type": "a", "id": uuid7(), "jobId": f"j{n // 3}", "batchId": f"b{n % 2}"} for n in range(100)]
+    path = tmp_path / "a.playhead"
+    with Recording.open(path, segment_events=20) as recording:
+        for n in range(0, 100, 10):
+            recording.append(events[n : n + 10])
+        wanted = answers(recording)
+    files = sorted((path / "segments").glob("*.index.npz"))
+    assert len(files) == 5 and wanted[2] == [100] and wanted[3] == []
+    files[0].unlink()
+    files[1].write_bytes(b"no index")
+    files[2].write_bytes(files[3].read_bytes()[:100])
+    files[3].write_bytes(files[4].read_bytes())
+    with np.load(files[4]) as whole:
+        short = dict(whole) | {"about": np.array([*whole["about"][:2], 90])}
+    np.savez(files[4], **short)
+    with Recording.open(path, segment_events=20) as recording:
+        assert answers(recording) == wanted
+        assert recording.append(events) == (None, None)
+    assert sorted((path / "segments").glob("*.index.npz")) == files
+    with Recording.open(path, segment_events=20) as recording:
+        assert answers(recording) == wanted
+        assert recording.append(events) == (None, None)

@@ -141,12 +141,12 @@ class LiveIndex:
         seen = self._event_ids
         return np.fromiter((one in seen for one in event_digests.tolist()), np.bool_, len(event_digests))
 
-    def seal(self) -> SealedIndex:
-        """The same as arrays."""
+    def seal(self, segment: int) -> SealedIndex:
+        """The same as arrays, for the segment that begins with this seq."""
         seen = np.fromiter(self._event_ids, np.uint64, len(self._event_ids))
         seen.sort()
         arrays: dict[str, Any] = {
-            "version": np.array([_VERSION]), "last": np.array([self.last]), "times": np.array(self.times, np.int64),
+            "about": np.array([_VERSION, segment, self.last], np.int64), "times": np.array(self.times, np.int64),
             "event_ids": seen,
         }  # fmt: skip
         for kind in KINDS:
@@ -162,8 +162,6 @@ class SealedIndex:
     """The index of a segment that is not written any more."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
-        if int(arrays["version"][0]) != _VERSION:
-            raise ValueError("an index of another version")
         self._arrays = dict(arrays)
 
     @property
@@ -205,11 +203,12 @@ class SealedIndex:
         draft.rename(path)
 
     @classmethod
-    def read(cls, path: Path, last: int) -> SealedIndex | None:
-        """Read it; None where there is none that can be used for a segment with events up to ``last``."""
+    def read(cls, path: Path, segment: int, last: int) -> SealedIndex | None:
+        """Read that of the segment that begins with ``segment`` and goes to ``last``; None where it cannot be used."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            return cls(arrays) if int(arrays["last"][0]) >= last else None
+            version, first, end = (int(number) for number in arrays["about"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
+        return cls(arrays) if (version, first) == (_VERSION, segment) and end >= last else None

@@ -71,7 +71,7 @@ class Segments:
             if not self._all:
                 self._all = [self._attach(1)]
             for segment in self._all[:-1]:
-                segment.index = SealedIndex.read(self._file(segment, ".index.npz"), segment.last)
+                segment.index = SealedIndex.read(self._file(segment, ".index.npz"), segment.first, segment.last)
             self.newest.index = self.live = LiveIndex.of(self.db.cursor(), self.newest.table)
             self.seal()
         except (duckdb.Error, OSError, ValueError) as error:
@@ -199,7 +199,7 @@ class Segments:
                     live = LiveIndex.of(self.db.cursor(), segment.table)
                 finally:
                     self._let_go([segment])
-            sealed = live.seal()
+            sealed = live.seal(segment.first)
             segment.index = sealed
             sealed.save(self._file(segment, ".index.npz"))
             if segment.is_dropped:
