@@ -135,7 +135,7 @@ def test_a_silent_server_is_noticed(server: Running) -> None:
         begun = time.monotonic()
         server.recording.append([{"type": "a"}])
         wait_for(lambda: watch.status.state != "connected")
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < 10
         assert found == []
         through.thaw()
         wait_for(lambda: found == [1] and watch.status.state == "connected")
@@ -248,7 +248,7 @@ def test_an_idle_client_asks_for_nothing(server: Running) -> None:
             asked = len(through.requests)
             time.sleep(2.0)  # the claim is about a stretch of time
             assert through.requests[asked:] == [] and queries == []
-            assert server.recording.count() == 1 and queries == ["cursor"]  # the counter does count
+            assert len(server.recording.read()) == 1 and queries == ["cursor"]  # the counter does count
         finally:
             segments.db = inner
         leave()
