@@ -13,6 +13,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -84,29 +85,16 @@ class LiveIndex:
 
     def add(self, events: Sequence[Event]) -> None:
         """Take events in order of seq; to be called before their seqs can be asked for."""
-        executions, batches, jobs = (self._ranges[kind] for kind in KINDS)
-        for event in events:
-            seq, name = event.seq, event.job_id
-            if name is not None:
-                found = jobs.get(name)
-                if found is None:
-                    jobs[name] = [seq, seq]
-                else:
-                    found[1] = seq
-            name = event.execution_id
-            if name is not None:
-                found = executions.get(name)
-                if found is None:
-                    executions[name] = [seq, seq]
-                else:
-                    found[1] = seq
-            name = event.batch_id
-            if name is not None:
-                found = batches.get(name)
-                if found is None:
-                    batches[name] = [seq, seq]
-                else:
-                    found[1] = seq
+        for kind in KINDS:
+            ranges, name_of = self._ranges[kind], attrgetter(kind)
+            for event in events:
+                name = name_of(event)
+                if name is not None:
+                    found = ranges.get(name)
+                    if found is None:
+                        ranges[name] = [event.seq, event.seq]
+                    else:
+                        found[1] = event.seq
         self._event_ids.update(event_digests(event.id for event in events).tolist())
         moments = [event.timestamp for event in events]
         self._first_time = min(self._first_time, micros(min(moments)))
