@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -218,14 +219,17 @@ class Recording:
 
     def stats(self) -> dict[str, Any]:
         """Figures of this moment: events, seqs, segments, bytes on disk, waiting, commits."""
-        files = [file.stat().st_size for file in self._directory.segments.iterdir()]
+        size = 0
+        for file in self._directory.segments.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a segment that was dropped meanwhile
+                size += file.stat().st_size
         return {
             "epoch": self.epoch,
             "head": self.head,
             "oldest": self.oldest,
             "events": self._segments.rows(),
             "segments": self._segments.count,
-            "bytes": sum(files),
+            "bytes": size,
             "waiting": self._writer.waiting,
             "commits": self._writer.commits,
         }
