@@ -71,8 +71,9 @@ def test_tail_ends_by_ctrl_c(server: Running) -> None:
     """No traceback."""
     server.recording.append([{"type": "a"}])
     tail = subprocess.Popen(
-        [sys.executable, "-m", "playhead", "tail"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "playhead", "tail"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
+    )  # fmt: skip
     assert tail.stdout is not None
     assert json.loads(tail.stdout.readline())["type"] == "a"
     tail.send_signal(signal.SIGINT)

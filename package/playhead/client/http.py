@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ class Http:
         self._token = token
         self._pid = 0
         self._pool: httpx.Client | None = None
+        self._making = threading.Lock()
         # proxies and certificates of the environment are for servers elsewhere
         self.trusts_environment = urlsplit(self.url).hostname not in ("127.0.0.1", "::1", "localhost")
 
@@ -63,18 +65,20 @@ class Http:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._pool is not None and self._pid == os.getpid():
-            self._pool.close()
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None and self._pid == os.getpid():
+            pool.close()
 
     def _client(self) -> httpx.Client:
         """The pool of this process: a forked child must not speak on its parent's connections."""
-        if self._pool is None or self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._pool = httpx.Client(
-                base_url=self.url, headers=self.headers(), timeout=_TIMEOUT, trust_env=self.trusts_environment
-            )
-        return self._pool
+        if self._pid != os.getpid():
+            self._pid, self._pool, self._making = os.getpid(), None, threading.Lock()
+        with self._making:  # the publisher's thread and a question may both be the first
+            if self._pool is None:
+                self._pool = httpx.Client(
+                    base_url=self.url, headers=self.headers(), timeout=_TIMEOUT, trust_env=self.trusts_environment
+                )
+            return self._pool
 
 
 def unavailable(url: str, error: Exception) -> ServerUnavailable:

@@ -124,7 +124,7 @@ class _Session:
         with self._tail:
             self._is_closing = True
         self._wake.set()
-        self.idle.wait(timeout)
+        is_all_sent = self.idle.wait(timeout)
         self._keep()
         with self._guard:
             self._is_over = True
@@ -132,7 +132,7 @@ class _Session:
         for event in (self._end, self._wake, self._keeping):
             event.set()
         for thread in self._threads:
-            thread.join(0.5)
+            thread.join(_EXIT_S if is_all_sent else 0.5)  # a request that hangs is not waited for
         _sessions.discard(self)
 
     # the front of the queue
@@ -228,7 +228,7 @@ class _Session:
     def _send(self, lines: list[bytes]) -> None:
         """One request; what the server refuses for good is left out and said, the rest is sent."""
         lines = list(lines)
-        while lines:
+        while lines and not self._is_over:
             try:
                 headers = {"Content-Type": "application/x-ndjson"}
                 self._http.call("POST", "/api/events", content=b"\n".join(lines), headers=headers)
