@@ -14,7 +14,7 @@ import pytest
 
 from playhead.errors import CursorGone, InvalidEvent, RecordingDamaged, RecordingInUse, RecordingTooNew
 from playhead.events import Cursor, Filter, new_event, uuid7
-from playhead.recording import Recording
+from playhead.recording import Recording, history
 
 
 def some(count: int, **fields: object) -> list[dict[str, object]]:
@@ -339,3 +339,22 @@ def test_an_index_only_narrows(tmp_path: Path) -> None:
     with Recording.open(path, segment_events=20) as recording:
         assert answers(recording) == wanted
         assert recording.append(events) == (None, None)
+
+
+def test_a_page_is_whole_while_events_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion between counting and reading makes no short page, which would be taken for the last one."""
+    with Recording.open(tmp_path / "a.playhead", segment_events=1000) as recording:
+        recording.append(some(300, timestamp="2000-01-01T00:00:00Z"))
+        recording.append(some(300))
+        counted = history._counted
+
+        def then_deleted(*given: object) -> object:
+            found = counted(*given)  # type: ignore[arg-type]
+            monkeypatch.setattr(history, "_counted", counted)
+            recording.delete_older(datetime(2001, 1, 1, tzinfo=UTC))
+            return found
+
+        monkeypatch.setattr(history, "_counted", then_deleted)
+        assert [event.seq for event in recording.read(limit=400)] == list(range(301, 601))
+        monkeypatch.setattr(history, "_counted", counted)
+        assert [event.seq for event in recording.read(limit=100)] == list(range(301, 401))

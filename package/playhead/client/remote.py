@@ -151,6 +151,9 @@ class RemoteClient(Client):
         def leave() -> None:
             with self._lock:
                 self._listeners = [one for one in self._listeners if one is not callback]
+                if not self._listeners and self._sentinel is not None:
+                    self._sentinel.close()
+                    self._sentinel = None
 
         return leave
 

@@ -5,6 +5,7 @@ The directory of a recording, its format and who has it open::
         recording.json                          {"format": 1, "epoch": "k3f9", "created": "…"}
         lock                                    held with flock while open; {"pid": …, "url": …}
         segments/000000000000000001.duckdb      events from that seq on; the newest is appended to
+        segments/000000000000000001.index.npz   where it holds what, of a sealed one; made again when it is missing
 
 A second process cannot open the files of the first (DuckDB allows one), so it is told who has them.
 """

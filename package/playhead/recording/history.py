@@ -89,28 +89,40 @@ class History:
         order = f" ORDER BY seq{' DESC' if descending else ''}"
         columns = sql.columns(is_frame=False)
         with self._pieces(where, span, at) as pieces:
-            if clause == "true":
-                pieces, offset = _counted(pieces, limit, offset, descending)
-            tables: list[pa.Table] = []
-            if limit is None or len(pieces) < 2:
-                selects, times = _union(pieces, columns, clause)
-                if selects:
-                    tables = [self._ask(selects + order + sql.page(limit, offset), values * times).to_arrow_table()]
-            else:  # from the end that is asked for, and no further than needed
-                wanted = limit + offset
-                for piece in reversed(pieces) if descending else pieces:
-                    select, _ = _union([piece], columns, clause)
-                    tables.append(self._ask(f"{select}{order} LIMIT {wanted}", values).to_arrow_table())
-                    wanted -= tables[-1].num_rows
-                    if wanted <= 0:
-                        break
-                tables = [pa.concat_tables(tables).slice(offset, limit)]
-            return sql.zoned(tables[0]) if tables else sql.TABLE_SCHEMA.empty_table()
+            if clause == "true" and limit is not None:
+                cut, left = _counted(pieces, limit, offset, descending)
+                table = self._page(cut, columns, clause, values, order, limit, left, descending)
+                if left or table.num_rows == sum(last - first + 1 for _, first, last in cut):
+                    return table
+                # what was counted is being deleted: a short page would be taken for the last one
+            return self._page(pieces, columns, clause, values, order, limit, offset, descending)
+
+    def _page(
+        self, pieces: list[_Piece], columns: str, clause: str, values: list[Any], order: str, limit: int | None, offset: int,
+        descending: bool,
+    ) -> pa.Table:  # fmt: skip
+        if limit is None or len(pieces) < 2:
+            selects, times = _union(pieces, columns, clause)
+            if not selects:
+                return sql.TABLE_SCHEMA.empty_table()
+            return sql.zoned(self._ask(selects + order + sql.page(limit, offset), values * times).to_arrow_table())
+        tables: list[pa.Table] = []
+        wanted = limit + offset
+        for piece in reversed(pieces) if descending else pieces:  # from the end that is asked for, no further than needed
+            select, _ = _union([piece], columns, clause)
+            tables.append(self._ask(f"{select}{order} LIMIT {wanted}", values).to_arrow_table())
+            wanted -= tables[-1].num_rows
+            if wanted <= 0:
+                break
+        return sql.zoned(pa.concat_tables(tables).slice(offset, limit))
 
     def stream(
         self, where: Filter, span: Span, at: At, *, limit: int | None = None, offset: int = 0, descending: bool = False
     ) -> pa.RecordBatchReader:
         """The frame's columns of the events that match, as they are read, in flat memory."""
+        if limit is not None and limit <= _PIECE:
+            table = self.table(where, span, at, limit=limit, offset=offset, descending=descending)
+            return table.select(sql.FRAME_SCHEMA.names).cast(sql.FRAME_SCHEMA).to_reader()
         return pa.RecordBatchReader.from_batches(
             sql.FRAME_SCHEMA, self._batches(where, span, at, limit, offset, descending)
         )
@@ -122,7 +134,7 @@ class History:
         clause, values = sql.condition(where, at)
         with self._pieces(where, span, at) as pieces:
             if clause == "true":
-                pieces, offset = _counted(pieces, limit, offset, descending)
+                pieces, offset = _counted(pieces, None, offset, descending)
             for piece in reversed(pieces) if descending else pieces:
                 query, _ = _union([piece], sql.columns(is_frame=True), clause)
                 if descending:  # a scan upwards keeps the order of insertion, which is that of seq
@@ -142,10 +154,9 @@ class History:
         """How many events match."""
         clause, values = sql.condition(where, at)
         with self._pieces(where, Span(after + 1, self._segments.head), at) as pieces:
-            known = 0
-            if clause == "true":
-                known = sum(last - first + 1 for segment, first, last in pieces if _is_dense(segment))
-                pieces = [piece for piece in pieces if not _is_dense(piece.segment)]
+            counted = [piece for piece in pieces if clause == "true" and _is_dense(piece.segment)]
+            known = sum(last - first + 1 for _, first, last in counted)
+            pieces = [piece for piece in pieces if piece not in counted]
             selects, times = _union(pieces, "count(*) AS n", clause)
             if not selects:
                 return known
