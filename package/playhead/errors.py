@@ -118,6 +118,20 @@ class RecordingFull(_PathReason):
         return f"{self.path} cannot be written: {self.reason}; free some space and send the events again"
 
 
+class RecordingReadOnly(PlayheadError):
+    """Events were to be written where nothing can be."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is open to read only; for a recording that takes events, `playhead import` it into a directory "
+            "that you may write to, or copy it there"
+        )
+
+
 class QueueFull(PlayheadError):
     """More events wait to be stored than the recording takes; nothing of the request was stored."""
 

@@ -90,11 +90,7 @@ class History:
         columns = sql.columns(is_frame=False)
         with self._pieces(where, span, at) as pieces:
             if clause == "true" and limit is not None:
-                cut, left = _counted(pieces, limit, offset, descending)
-                table = self._page(cut, columns, clause, values, order, limit, left, descending)
-                if left or table.num_rows == sum(last - first + 1 for _, first, last in cut):
-                    return table
-                # what was counted is being deleted: a short page would be taken for the last one
+                pieces, offset = _counted(pieces, limit, offset, descending)
             return self._page(pieces, columns, clause, values, order, limit, offset, descending)
 
     def _page(

@@ -8,22 +8,26 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import duckdb
 import pyarrow as pa
 
 from playhead import columns as table_columns
-from playhead.errors import CursorGone
+from playhead.errors import CursorGone, RecordingFull, RecordingReadOnly
 from playhead.events import Cursor, Event, Filter, NewEvent, new_event
-from playhead.recording import sql
+from playhead.recording.catalogue import Missing
 from playhead.recording.directory import Directory
 from playhead.recording.history import EVERYTHING, At, History
-from playhead.recording.segments import Segment, Segments
+from playhead.recording.segments import Segments
+from playhead.recording.upkeep import Upkeep
 from playhead.recording.writer import Appended, Writer
 from playhead.times import now
+
+_AGE = 1 / 30  # of the retention: how long a segment takes events
 
 
 class Recording:
@@ -34,20 +38,26 @@ class Recording:
         path: The directory, ``*.playhead``.
         epoch: The id of this log.
         retention_s: After how many seconds an event expires, counted from ``created_at``.
+        is_read_only: Nothing can be written there, or it is an exported file.
     """
 
-    def __init__(self, directory: Directory, *, retention_s: float, segment_events: int) -> None:
-        self._directory = directory
-        self.path: Path = directory.path
-        self.epoch: str = directory.epoch
-        self.retention_s = retention_s
-        self._segments = Segments(directory)
+    def __init__(
+        self, path: Path, directory: Directory | None, *, retention_s: float, segment_events: int, archive_after_s: float
+    ) -> None:
+        self.path, self.retention_s = path, retention_s
+        self._directory, self._archive_after_s = directory, archive_after_s
+        self._segments = Segments(directory, path)
+        self.epoch: str = directory.epoch if directory is not None else self._segments.export_epoch
+        self.is_read_only = self._segments.is_read_only
         self._history = History(self._segments)
-        self._writer = Writer(
-            self._segments, path=str(self.path), epoch=self.epoch, retention_s=retention_s,
-            size=segment_events,
-        )  # fmt: skip
+        self._upkeep: Upkeep | None = None
+        self._writer: Writer | None = None
         self._is_closed = False
+        if directory is not None and not self.is_read_only:
+            self._upkeep = Upkeep(self._segments, directory)
+            self._writer = Writer(
+                self._segments, path=str(self.path), epoch=self.epoch, retention_s=retention_s, size=segment_events
+            )
         _open.add(self)
         atexit.register(self.close)  # a script that forgets to close leaves a clean recording all the same
 
@@ -60,16 +70,19 @@ class Recording:
         url: str | None = None,
         create: bool = True,
         segment_events: int = 250_000,
+        archive_after_s: float = 86400.0,
     ) -> Recording:
         """
-        Open a recording, or begin one.
+        Open a recording, or begin one. Where nothing can be written it is opened to read only.
 
         Args:
-            path: Its directory.
+            path: Its directory; or a Parquet file of events that was exported, to read only.
             retention_s: Seconds until an event that is stored from now on expires.
             url: Where it is served, for the error that a second process gets.
             create: Begin one where there is none.
             segment_events: Events a segment, > 0.
+            archive_after_s: Seconds after which `sweep` keeps what was stored as Parquet: a fifth smaller, readable
+                by other tools, and half as quick to ask.
 
         Raises:
             RecordingInUse: another process has it; names its url.
@@ -78,11 +91,15 @@ class Recording:
         """
         if segment_events < 1:
             raise ValueError("segment_events must be at least 1")
-        directory = Directory(path, create=create, url=url)
+        whole = Path(path).expanduser().absolute()
+        directory = None if whole.is_file() and whole.suffix == ".parquet" else Directory(path, create=create, url=url)
         try:
-            return cls(directory, retention_s=retention_s, segment_events=segment_events)
+            return cls(
+                whole, directory, retention_s=retention_s, segment_events=segment_events, archive_after_s=archive_after_s
+            )
         except BaseException:
-            directory.close()
+            if directory is not None:
+                directory.close()
             raise
 
     # positions
@@ -113,11 +130,17 @@ class Recording:
     @property
     def failure(self) -> str | None:
         """Why events cannot be stored at present, as the last commit said; None when they can."""
-        return self._writer.failure
+        return self._writer.failure if self._writer is not None else None
+
+    @property
+    def missing(self) -> list[Missing]:
+        """The ranges of seq that were stored and cannot be read, for want of their file or because it is damaged."""
+        return list(self._segments.missing)
 
     def announce(self, url: str | None) -> None:
         """Write into the lock where this recording is served."""
-        self._directory.announce(url)
+        if self._directory is not None:
+            self._directory.announce(url)
 
     # writing
 
@@ -127,7 +150,10 @@ class Recording:
 
         Raises:
             QueueFull: at once, when too many wait. The future raises RecordingFull when the disk refuses.
+            RecordingReadOnly: nothing can be written there.
         """
+        if self._writer is None:
+            raise RecordingReadOnly(str(self.path))
         return self._writer.submit(events, organization_id)
 
     def append(
@@ -145,18 +171,35 @@ class Recording:
 
     def subscribe(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:
         """Call back, in the writer thread, with each group of events once it is durable; returns the way out."""
-        return self._writer.subscribe(callback)
+        return self._writer.subscribe(callback) if self._writer is not None else lambda: None
 
     def delete_older(self, than: datetime, organization_id: str | None = None) -> int:
-        """Really delete the events with a timestamp before ``than``; how many there were."""
-        whose = " AND organization_id = ?" if organization_id is not None else ""
-        values = [sql.naive(than), *([organization_id] if organization_id is not None else [])]
-        return self._writer.run(lambda: self._delete("timestamp < ?" + whose, values))
+        """
+        Really delete the events with a timestamp before ``than``, and give their space back; how many there were.
+
+        Raises:
+            RecordingFull: there is no room to write what is left of a segment; whole segments may be gone.
+            RecordingReadOnly: nothing can be written there.
+        """
+        try:
+            return self._kept().delete(than, organization_id, self._rotate)
+        except (duckdb.Error, OSError, pa.ArrowException) as error:
+            raise RecordingFull(str(self.path), str(error).partition("\n")[0]) from error
 
     def sweep(self) -> int:
-        """Really delete the events that have expired; how many there were."""
-        self._segments.seal()
-        return self._writer.run(lambda: self._delete("expires_at <= ?", [sql.naive(now())]))
+        """
+        Forget the events that have expired, a segment at a time; how many there were.
+
+        No segment takes events for longer than a thirtieth of the retention, so an event goes at most that much late.
+        What was stored long enough ago is archived, in the background.
+        """
+        upkeep, moment = self._kept(), now()
+        upkeep.tidy()
+        upkeep.archive(moment - timedelta(seconds=self._archive_after_s))
+        gone = upkeep.expire(moment, self._rotate)
+        if upkeep.age_s(moment) > self.retention_s * _AGE:
+            self._rotate()
+        return gone
 
     # reading
 
@@ -218,9 +261,10 @@ class Recording:
         return self._history.batches(where, limit, offset)
 
     def stats(self) -> dict[str, Any]:
-        """Figures of this moment: events, seqs, segments, bytes on disk, waiting, commits."""
+        """Figures of this moment: events, seqs, segments, bytes on disk, waiting, commits, and what is missing."""
         size = 0
-        for file in self._directory.segments.iterdir():
+        folders = [self.path / "segments", self.path / "archive"] if self._directory is not None else []
+        for file in [file for folder in folders if folder.exists() for file in folder.iterdir()] or [self.path]:
             with contextlib.suppress(FileNotFoundError):  # a segment that was dropped meanwhile
                 size += file.stat().st_size
         return {
@@ -230,8 +274,9 @@ class Recording:
             "events": self._segments.rows(),
             "segments": self._segments.count,
             "bytes": size,
-            "waiting": self._writer.waiting,
-            "commits": self._writer.commits,
+            "waiting": self._writer.waiting if self._writer is not None else 0,
+            "commits": self._writer.commits if self._writer is not None else 0,
+            "missing": [str(gone) for gone in self.missing],
         }
 
     # end
@@ -243,17 +288,23 @@ class Recording:
         self._is_closed = True
         _open.discard(self)
         atexit.unregister(self.close)
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+        if self._upkeep is not None:
+            self._upkeep.close()
         self._segments.close()
-        self._directory.close()
+        if self._directory is not None:
+            self._directory.close()
 
     def _abandon(self) -> None:
         """In a forked child: the recording is the parent's."""
         self._is_closed = True
         atexit.unregister(self.close)
-        self._writer.abandon()
+        if self._writer is not None:
+            self._writer.abandon()
         self._segments.abandon()
-        self._directory.abandon()
+        if self._directory is not None:
+            self._directory.abandon()
 
     def __enter__(self) -> Self:
         return self
@@ -266,27 +317,22 @@ class Recording:
 
     # inside
 
-    def _delete(self, clause: str, values: list[Any]) -> int:
-        """In the writer thread. A segment that is left empty is dropped, which gives its space back."""
-        with self._segments.held() as segments:
-            found = [(segment, self._matching(segment, clause, values)) for segment in segments]
-            newest = self._segments.newest
-            if any(matching for segment, matching in found if segment is newest):
-                self._segments.rotate()  # the newest seq must outlive its event: it is the name of the next segment
-            for segment, matching in found:
-                if not matching:
-                    continue
-                if matching < segment.rows:
-                    cursor = self._segments.db.cursor()
-                    cursor.execute(f"DELETE FROM {segment.table} WHERE {clause}", values)
-                    self._segments.measure(segment)
-                else:
-                    self._segments.drop(segment)
-        return sum(matching for _, matching in found)
+    def _kept(self) -> Upkeep:
+        if self._upkeep is None:
+            raise RecordingReadOnly(str(self.path))
+        return self._upkeep
 
-    def _matching(self, segment: Segment, clause: str, values: list[Any]) -> int:
-        query = f"SELECT count(*) FROM {segment.table} WHERE {clause}"
-        return int(self._segments.db.cursor().execute(query, values).fetchall()[0][0])
+    def _rotate(self) -> None:
+        """Seal the newest segment, if it holds anything."""
+        if self._writer is None:
+            return
+
+        def rotate() -> int:
+            if self._segments.newest.rows:
+                self._segments.rotate()
+            return 0
+
+        self._writer.run(rotate)
 
 
 _open: weakref.WeakSet[Recording] = weakref.WeakSet()

@@ -1,10 +1,9 @@
 """
-The segments of a recording: one DuckDB file each, attached to one in-memory DuckDB.
+The segments of a recording, oldest first, and who reads them.
 
-The newest is appended to; at ``segment_events`` it is sealed and checkpointed in the background, because a checkpoint
-of the file being written blocks its commits for its whole length. Until that has worked its write-ahead log holds the
-events just as durably; where there is no room for it, it is tried again at the next rotation or sweep. Readers hold the
-segments they read (`Segments.held`), so that a dropped one is detached and removed only after the last of them.
+The newest is appended to; at ``segment_events`` it is sealed, and what is left to do for it is done in the background
+(`upkeep.py`). Readers hold the segments they read (`Segments.held`), so that one that was dropped, or replaced by its
+archive, is let go of only after the last of them.
 """
 
 from __future__ import annotations
@@ -12,70 +11,85 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import shutil
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
-from playhead.columns import TABLE
 from playhead.errors import RecordingDamaged
-from playhead.recording.directory import Directory
+from playhead.recording import archive, files
+from playhead.recording.catalogue import Catalogue, Missing
+from playhead.recording.directory import Directory, sync
 from playhead.recording.index import Index, LiveIndex, SealedIndex
 
-_SPARE = 8 * 2**20  # bytes that a checkpoint must leave free
+if TYPE_CHECKING:
+    from playhead.recording.keyframes import Keyframes
+
+_LEAP = 1_000_000_000  # where the newest segment is lost, nobody knows how far it went: numbers go on behind that
 _REVIVE_S = 10.0
 _log = logging.getLogger("playhead.recording")
-_SETTINGS = (
-    "SET threads = 2",
-    "SET wal_autocheckpoint = '100GB'",
-    "SET auto_checkpoint_skip_wal_threshold = 1000000000000",
-    "SET enable_progress_bar = false",
-    "PRAGMA disable_checkpoint_on_shutdown",  # a forked child that ends must not write to its parent's files
-)
 
 
 class Segment:
-    """One file: the name it is attached by, the range of seq it was given, and how many rows are left."""
+    """
+    A range of seq and where its events are.
 
-    def __init__(self, first: int) -> None:
-        self.first = first
+    Attributes:
+        first, last: The range it was given.
+        oldest, rows: The oldest seq and the number of events that are left.
+        file: Its DuckDB file, or its Parquet file when it is archived.
+        table: SQL of its events.
+        index: Where it holds what; None where it is not made yet: everything may be anywhere in it.
+        states: Who was active when; None where it is not made yet.
+    """
+
+    def __init__(self, first: int, file: Path | None, table: str) -> None:
+        self.first, self.file, self.table = first, file, table
         self.last = first - 1
         self.oldest = first
         self.rows = 0
         self.readers = 0
         self.is_dropped = False
-        self.index: Index | None = None  # None where it is not made yet: everything may be anywhere in it
+        self.index: Index | None = None
+        self.states: Keyframes | None = None
 
     @property
-    def table(self) -> str:
-        """SQL name of its events."""
-        return f"s{self.first}.events"
+    def is_archived(self) -> bool:
+        """Whether it is a Parquet file."""
+        return self.file is not None and self.file.suffix == ".parquet"
 
 
 class Segments:
-    """Every segment of a recording, oldest first; the last one is being written."""
+    """
+    Every segment of a recording; the last one is being written.
 
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
+    Attributes:
+        db: The DuckDB that all of them are seen by.
+        missing: What should be there and is not, or cannot be read.
+        export_epoch: The epoch that an exported file names.
+    """
+
+    def __init__(self, directory: Directory | None, path: Path) -> None:
+        self._directory, self.path = directory, path
+        self.is_read_only = directory is None or directory.is_read_only
         self._lock = threading.Lock()
-        self._background = ThreadPoolExecutor(1, "playhead-seal")
+        self._leaving: list[Segment] = []  # dropped while somebody reads them
+        self.when_sealed: Callable[[], None] = lambda: None  # called when there is one more to take care of
+        self.missing: list[Missing] = []
+        self.export_epoch = "export"
         try:
-            self.db = duckdb.connect(config={"temp_directory": str(directory.path / "tmp")})
-            for setting in _SETTINGS:
-                self.db.execute(setting)
-            self._all = [self._attach(int(file.stem)) for file in sorted(directory.segments.glob("*.duckdb"))]
-            if not self._all:
-                self._all = [self._attach(1)]
-            for segment in self._all[:-1]:
-                segment.index = SealedIndex.read(self._file(segment, ".index.npz"), segment.first, segment.last)
-            self.newest.index = self.live = LiveIndex.of(self.db.cursor(), self.newest.table)
-            self.seal()
+            self.db = files.connect(path / "tmp" if directory is not None and not self.is_read_only else None)
+            self._all = self._open_all(directory) if directory is not None else [self._open_export(path)]
         except (duckdb.Error, OSError, ValueError) as error:
-            raise RecordingDamaged(str(directory.path), str(error).splitlines()[0]) from error
+            raise RecordingDamaged(str(path), str(error).splitlines()[0]) from error
+        newest = self._all[-1]
+        self.live = LiveIndex.of(self.db.cursor(), newest.table)
+        newest.index = self.live
+        for gone in self.missing:
+            _log.warning("%s: %s", path, gone)
 
     @property
     def newest(self) -> Segment:
@@ -95,13 +109,18 @@ class Segments:
 
     @property
     def count(self) -> int:
-        """How many files there are."""
+        """How many there are."""
         return len(self._all)
 
     def rows(self) -> int:
         """How many events are held."""
         with self._lock:
             return sum(segment.rows for segment in self._all)
+
+    def all(self) -> list[Segment]:
+        """The segments of this moment, oldest first."""
+        with self._lock:
+            return list(self._all)
 
     @contextlib.contextmanager
     def held(self, first: int = 0, last: int = 2**62) -> Iterator[list[Segment]]:
@@ -115,7 +134,19 @@ class Segments:
         finally:
             self._let_go(found)
 
-    def _let_go(self, segments: list[Segment]) -> None:
+    @contextlib.contextmanager
+    def holding(self, segment: Segment) -> Iterator[bool]:
+        """One segment kept in place; False where it was dropped before."""
+        with self._lock:
+            is_there = not segment.is_dropped
+            segment.readers += is_there
+        try:
+            yield is_there
+        finally:
+            if is_there:
+                self._let_go([segment])
+
+    def _let_go(self, segments: Iterable[Segment]) -> None:
         with self._lock:
             for one in segments:
                 one.readers -= 1
@@ -124,35 +155,43 @@ class Segments:
             self._remove(one)
 
     def rotate(self) -> None:
-        """Begin the next segment and seal the last; the writer thread only."""
-        segment = self._attach(self.newest.last + 1)
-        self._directory.sync()
+        """Begin the next segment; the writer thread only."""
+        segment = self._open_file(self.newest.last + 1)
+        sync(self._segments_folder)
         segment.index = self.live = LiveIndex()
         with self._lock:
             self._all.append(segment)
-        self.seal()
+        self._note()
+        self.when_sealed()
 
-    def seal(self) -> None:
-        """In the background, index and checkpoint every segment that is not written any more and has not been yet."""
-        for segment in self.all()[:-1]:
-            if not isinstance(segment.index, SealedIndex):
-                self._background.submit(self._seal_index, segment)
-            if self._file(segment, ".duckdb.wal").exists():
-                self._background.submit(self._checkpoint, segment)
-
-    def drop(self, segment: Segment) -> None:
-        """Forget a segment; its file goes when nobody reads it. Never the newest."""
+    def drop(self, segments: list[Segment]) -> None:
+        """Forget segments; a file goes when nobody reads it. Never the newest."""
         with self._lock:
-            self._all.remove(segment)
-            segment.is_dropped = True
-            if segment.readers:
+            for segment in segments:
+                self._all.remove(segment)
+                segment.is_dropped = True
+                self._leaving.append(segment)
+            idle = [segment for segment in segments if not segment.readers]
+        self._note()
+        for segment in idle:
+            self._remove(segment)
+
+    def replace(self, old: Segment, file: Path) -> None:
+        """Have an archive stand in for a segment that it was written from."""
+        with self._lock:
+            if old.is_dropped:
+                file.unlink(missing_ok=True)
                 return
-        self._remove(segment)
-
-    def all(self) -> list[Segment]:
-        """The segments of this moment, oldest first."""
+        new = Segment(old.first, file, archive.relation(self.db, file))
+        self.measure(new)
+        new.last, new.index, new.states = old.last, old.index, old.states
         with self._lock:
-            return list(self._all)
+            self._all[self._all.index(old)] = new
+            old.is_dropped = True
+            self._leaving.append(old)
+            is_idle = not old.readers
+        if is_idle:
+            self._remove(old)
 
     def measure(self, segment: Segment) -> None:
         """Read a segment's rows and range from its file."""
@@ -161,82 +200,111 @@ class Segments:
         segment.oldest = row[1] if row[1] is not None else segment.first
         segment.last = max(segment.last, row[2] if row[2] is not None else segment.first - 1)
 
+    def lost(self, segment: Segment, reason: str) -> None:
+        """A segment turned out to be unreadable: from now on it is missing, and what is left is answered from."""
+        with self._lock:
+            if segment.is_dropped or segment is self._all[-1]:
+                return
+            self._all.remove(segment)
+        self.missing.append(Missing(segment.first, segment.last, reason))
+        _log.error("%s: %s", self.path, self.missing[-1])
+
+    def revive(self, segment: Segment) -> None:
+        """Attach a DuckDB file again, once nobody reads it: a checkpoint that fails leaves it refusing every query."""
+        end = time.monotonic() + _REVIVE_S
+        while time.monotonic() < end:
+            with self._lock:  # nobody begins to read meanwhile
+                if segment.is_dropped:
+                    return
+                if not segment.readers and segment.file is not None:
+                    files.detach(self.db, segment.first)
+                    files.attach(self.db, segment.first, segment.file, is_read_only=False)
+                    return
+            time.sleep(0.02)
+        _log.error("segment %d cannot be read until the recording is opened again", segment.first)
+
+    def beside(self, segment: Segment, suffix: str) -> Path | None:
+        """Where something about a segment is kept; None where nothing is kept."""
+        return None if self._directory is None else self._segments_folder / f"{segment.first:018d}{suffix}"
+
     def close(self) -> None:
-        """Finish what is sealed and close the files, the newest checkpointed so that it opens at once."""
-        self._background.shutdown(wait=True)
-        self._checkpoint(self.newest)
+        """Close the files."""
         self.db.close()
 
     def abandon(self) -> None:
         """In a forked child: the files are the parent's; never touch them, not even by a destructor."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.db))
 
-    def _attach(self, first: int) -> Segment:
-        segment = Segment(first)
-        self._attach_file(segment)
-        columns = ", ".join(f"{name} {kind}" for name, kind in TABLE.items())
-        self.db.cursor().execute(f"CREATE TABLE IF NOT EXISTS {segment.table} ({columns})")
+    # inside
+
+    @property
+    def _segments_folder(self) -> Path:
+        return self.path / "segments"
+
+    def _note(self) -> None:
+        """Write down which segments there are."""
+        with self._lock:
+            ranges: list[tuple[int, int | None]] = [(one.first, one.last) for one in self._all[:-1]]
+            ranges.append((self._all[-1].first, None))
+            ranges += [(gone.first, gone.last) for gone in self.missing if gone.first < self._all[-1].first]
+            dropped = [one.first for one in self._leaving if all(one.first != other.first for other in self._all)]
+            self._catalogue.write(ranges, dropped)
+
+    def _open_all(self, directory: Directory) -> list[Segment]:
+        self._catalogue = Catalogue(self.path / "segments.json")
+        found = files.find(directory)
+        if not self.is_read_only:
+            files.clear(directory, found, self._catalogue.dropped)
+        there = {first: file for first, file in found.items() if first not in self._catalogue.dropped}
+        opened: list[Segment] = []
+        for first, file in sorted(there.items()):
+            try:
+                opened.append(self._open_file(first, file))
+            except (duckdb.Error, OSError, ValueError) as error:
+                last = self._catalogue.ranges.get(first) or min((one - 1 for one in there if one > first), default=None)
+                reason = f"{file.name} cannot be read: {str(error).splitlines()[0]}"
+                self.missing.append(Missing(first, last, reason))
+        self.missing = sorted([*self.missing, *self._catalogue.missing(set(there))])
+        after = max([1, *(one.last + 1 for one in opened)])
+        if self.missing:
+            after = max([after, *(gone.first + _LEAP if gone.last is None else gone.last + 1 for gone in self.missing)])
+        if not opened or opened[-1].is_archived or opened[-1].last + 1 < after:
+            opened.append(self._open_file(after))
+        for segment in opened[:-1]:
+            path = self.beside(segment, ".index.npz")
+            segment.index = SealedIndex.read(path, segment.first, segment.last) if path else None
+        self._all = opened
+        if not self.is_read_only:
+            self._note()
+        return opened
+
+    def _open_file(self, first: int, file: Path | None = None) -> Segment:
+        if file is not None and file.suffix == ".parquet":
+            segment = Segment(first, file, archive.relation(self.db, file))
+        else:
+            file = file or (None if self.is_read_only else self._segments_folder / f"{first:018d}.duckdb")
+            segment = Segment(first, file, files.attach(self.db, first, file, is_read_only=self.is_read_only))
         self.measure(segment)
         return segment
 
-    def _attach_file(self, segment: Segment) -> None:
-        file = str(self._file(segment, ".duckdb")).replace("'", "''")
-        self.db.cursor().execute(f"ATTACH IF NOT EXISTS '{file}' AS s{segment.first}")
-
-    def _file(self, segment: Segment, suffix: str) -> Path:
-        return self._directory.segments / f"{segment.first:018d}{suffix}"
-
-    def _seal_index(self, segment: Segment) -> None:
-        """Its index as arrays, here and on disk; without the file it is made again when the recording is opened."""
-        try:
-            live = segment.index if isinstance(segment.index, LiveIndex) else None
-            if live is None:
-                with self._lock:
-                    if segment.is_dropped:
-                        return
-                    segment.readers += 1
-                try:
-                    live = LiveIndex.of(self.db.cursor(), segment.table)
-                finally:
-                    self._let_go([segment])
-            sealed = live.seal(segment.first)
-            segment.index = sealed
-            sealed.save(self._file(segment, ".index.npz"))
-            if segment.is_dropped:
-                self._file(segment, ".index.npz").unlink(missing_ok=True)
-        except (duckdb.Error, OSError) as error:
-            _log.warning("the index of segment %d was not written: %s", segment.first, error)
-
-    def _checkpoint(self, segment: Segment) -> None:
-        log = self._file(segment, ".duckdb.wal")
-        if segment.is_dropped or not log.exists():
-            return
-        if shutil.disk_usage(log.parent).free < log.stat().st_size + _SPARE:
-            return
-        try:
-            self.db.cursor().execute(f"CHECKPOINT s{segment.first}")
-        except duckdb.Error as error:
-            if not segment.is_dropped:
-                _log.warning("segment %d could not be checkpointed, its log still holds it: %s", segment.first, error)
-                self._revive(segment)
-
-    def _revive(self, segment: Segment) -> None:
-        """A checkpoint that fails leaves the file refusing every query until it is attached again."""
-        end = time.monotonic() + _REVIVE_S
-        while time.monotonic() < end:
-            with self._lock:  # nobody begins to read meanwhile
-                if segment.is_dropped:
-                    return
-                if not segment.readers:
-                    self.db.cursor().execute(f"DETACH s{segment.first}")
-                    self._attach_file(segment)
-                    return
-            time.sleep(0.02)
-        _log.error("segment %d cannot be read until the recording is opened again", segment.first)
+    def _open_export(self, file: Path) -> Segment:
+        """An exported file, which is one segment that nobody adds to."""
+        segment = Segment(1, file, archive.relation(self.db, file))
+        self.measure(segment)
+        cursor = archive.cursor_of(file)
+        if cursor is not None:
+            self.export_epoch = cursor.epoch
+            segment.last = max(segment.last, cursor.seq)
+        return segment
 
     def _remove(self, segment: Segment) -> None:
-        with contextlib.suppress(duckdb.Error):
-            self.db.cursor().execute(f"DETACH s{segment.first}")
-        for suffix in (".duckdb", ".duckdb.wal", ".index.npz"):
-            self._file(segment, suffix).unlink(missing_ok=True)
-        self._directory.sync()
+        """Remove the files of one that nobody reads any more, but those that its archive goes on with."""
+        if not segment.is_archived:
+            with contextlib.suppress(duckdb.Error):
+                files.detach(self.db, segment.first)
+        is_replaced = any(one.first == segment.first for one in self.all())
+        files.remove(self._segments_folder, segment.first, segment.file, is_replaced=is_replaced)
+        with self._lock:
+            self._leaving = [one for one in self._leaving if one is not segment]
+        if not is_replaced:
+            self._note()

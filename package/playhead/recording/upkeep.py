@@ -1,0 +1,195 @@
+"""
+What is done to segments that are not written any more, in one background thread: their index, their states, a checkpoint;
+the old ones' archive; and deleting, which drops a whole segment or writes what is left of it anew.
+
+Each step leaves either what was there or what is to be there. What fails (no room, say) is tried again at the next
+rotation or sweep; nothing is lost or hidden meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from playhead.columns import micros
+from playhead.recording import archive, files, sql
+from playhead.recording.directory import Directory
+from playhead.recording.index import LiveIndex, SealedIndex
+from playhead.recording.segments import Segment, Segments
+
+_SPARE = 8 * 2**20  # bytes that a checkpoint or an archive must leave free
+_NICE = 10
+_log = logging.getLogger("playhead.recording")
+
+
+class Upkeep:
+    """The background thread of a recording's segments."""
+
+    def __init__(self, segments: Segments, directory: Directory) -> None:
+        self._segments, self._directory = segments, directory
+        self._thread = ThreadPoolExecutor(1, "playhead-upkeep", initializer=_give_way)
+        self._deleting = threading.Lock()
+        self._is_closing = False
+        segments.when_sealed = self.tidy
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Index, checkpoint and sum up every segment that is not written any more and has not been yet."""
+        for segment in self._segments.all()[:-1]:
+            if not isinstance(segment.index, SealedIndex):
+                self._thread.submit(self._index, segment)
+            if self._log_of(segment) is not None:
+                self._thread.submit(self._checkpoint, segment)
+
+    def archive(self, before: datetime) -> None:
+        """Keep as Parquet, from now on, what was stored before a time."""
+        for segment in self._segments.all()[:-1]:
+            if not segment.is_archived:
+                self._thread.submit(self._archive, segment, sql.naive(before))
+
+    def wait(self) -> None:
+        """Until everything that was to be done by now is."""
+        self._thread.submit(lambda: None).result()
+
+    def delete(self, than: datetime, organization_id: str | None, rotate: Callable[[], None]) -> int:
+        """
+        Really delete the events with a timestamp before ``than``, of an organisation or of all; how many there were.
+
+        ``rotate`` seals the newest segment: the newest seq must outlive its event, it is the name of the next one.
+        """
+        whose = " AND organization_id = ?" if organization_id is not None else ""
+        clause, values = "timestamp < ?" + whose, [sql.naive(than), *([organization_id] if whose else [])]
+
+        def matching(segment: Segment) -> int:
+            times = segment.index.times if segment.index is not None else None
+            if times is not None and times.first >= micros(than):
+                return 0
+            if times is not None and times.last < micros(than) and not whose:
+                return segment.rows
+            return self._count(segment, clause, values)
+
+        with self._deleting:
+            if matching(self._segments.newest):
+                rotate()
+            with self._segments.held() as held:
+                found = [(segment, matching(segment)) for segment in held if segment is not self._segments.newest]
+            whole = [segment for segment, count in found if count and count == segment.rows]
+            total = sum(segment.rows for segment in whole)
+            self._segments.drop(whole)
+            for segment, count in found:
+                if count and segment not in whole:
+                    total += self._thread.submit(self._rewrite, segment, clause, values).result()
+        return total
+
+    def expire(self, moment: datetime, rotate: Callable[[], None]) -> int:
+        """Drop the segments of which everything has expired; how many events that was."""
+        with self._deleting:
+            newest = self._segments.newest
+            if newest.rows and self._expired(newest, moment):
+                rotate()
+            with self._segments.held() as held:
+                found = [one for one in held if one is not self._segments.newest and self._expired(one, moment)]
+            self._segments.drop(found)
+        return sum(segment.rows for segment in found)
+
+    def age_s(self, moment: datetime) -> float:
+        """Seconds since the oldest event of the newest segment was stored; 0 when it has none."""
+        table = self._segments.newest.table
+        oldest = self._segments.db.cursor().execute(f"SELECT min(created_at) FROM {table}").fetchall()[0][0]
+        return 0.0 if oldest is None else (sql.naive(moment) - oldest).total_seconds()
+
+    def close(self) -> None:
+        """Finish what is sealed, and checkpoint the newest so that it opens at once."""
+        self._is_closing = True
+        self._thread.shutdown(wait=True)
+        self._checkpoint(self._segments.newest)
+
+    # inside
+
+    def _count(self, segment: Segment, clause: str, values: list[Any]) -> int:
+        query = f"SELECT count(*) FROM {segment.table} WHERE {clause}"
+        return int(self._segments.db.cursor().execute(query, values).fetchall()[0][0])
+
+    def _expired(self, segment: Segment, moment: datetime) -> bool:
+        return not self._count(segment, "(expires_at <= ?) IS NOT TRUE", [sql.naive(moment)])
+
+    def _log_of(self, segment: Segment) -> os.stat_result | None:
+        """The write-ahead log of a segment's file, while it has one."""
+        if segment.file is None or segment.is_archived:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            return segment.file.with_name(f"{segment.file.name}.wal").stat()
+        return None
+
+    def _index(self, segment: Segment) -> None:
+        """Its index as arrays, here and on disk; without the file it is made again when the recording is opened."""
+        path = self._segments.beside(segment, ".index.npz")
+        try:
+            with self._segments.holding(segment) as is_there:
+                if not is_there or path is None or isinstance(segment.index, SealedIndex):
+                    return
+                made = segment.index if isinstance(segment.index, LiveIndex) else None
+                made = made or LiveIndex.of(self._segments.db.cursor(), segment.table)
+                segment.index = sealed = made.seal(segment.first)
+                sealed.save(path)
+        except (duckdb.Error, OSError) as error:
+            _log.warning("the index of segment %d was not written: %s", segment.first, error)
+
+    def _checkpoint(self, segment: Segment) -> None:
+        log = self._log_of(segment)
+        if segment.is_dropped or log is None or not self._has_room(log.st_size):
+            return
+        try:
+            self._segments.db.cursor().execute(f"CHECKPOINT s{segment.first}")
+        except duckdb.Error as error:
+            if not segment.is_dropped:
+                _log.warning("segment %d could not be checkpointed, its log still holds it: %s", segment.first, error)
+                self._segments.revive(segment)
+
+    def _archive(self, segment: Segment, before: datetime) -> None:
+        if self._is_closing or segment.is_dropped or self._count(segment, "(created_at < ?) IS NOT TRUE", [before]):
+            return
+        size = segment.file.stat().st_size if segment.file is not None else 0
+        if self._has_room(size):
+            try:
+                self._rewrite(segment, "false", [])
+            except (duckdb.Error, OSError, pa.ArrowException) as error:
+                _log.warning("segment %d could not be archived, it stays as it is: %s", segment.first, error)
+
+    def _rewrite(self, segment: Segment, clause: str, values: list[Any]) -> int:
+        """Write an archive of a segment without what a condition names; how many events that left out."""
+        with self._segments.holding(segment) as is_there:
+            if not is_there:
+                return 0
+            path = files.archive_name(self._directory.archive, segment.first, segment.file)
+            query = f"SELECT {sql.columns(is_frame=False)} FROM {segment.table} WHERE ({clause}) IS NOT TRUE ORDER BY seq"
+            left = archive.write(self._batches(query, values), path)
+            gone = segment.rows - left
+            if left:
+                self._segments.replace(segment, path)
+            else:
+                self._segments.drop([segment])
+        return gone
+
+    def _batches(self, query: str, values: list[Any]) -> Iterator[pa.RecordBatch]:
+        for batch in self._segments.db.cursor().sql(query, params=values).to_arrow_reader(65_536):
+            yield sql.zoned(batch)
+
+    def _has_room(self, size: int) -> bool:
+        return shutil.disk_usage(self._directory.path).free >= size + _SPARE
+
+
+def _give_way() -> None:
+    """This thread is to wait for those that somebody waits for."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
