@@ -7,13 +7,14 @@ exactly (``45.0``, which a number column would return as ``45``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import msgspec
 
-from playhead.events import Event
+from playhead.events import Event, NewEvent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +38,7 @@ TABLE: dict[str, str] = {
     "progress_percentage": "DOUBLE", "data": "VARCHAR", "created_at": "TIMESTAMP", "expires_at": "TIMESTAMP",
 }  # fmt: skip
 FRAME = tuple(name for name in TABLE if name != "expires_at")
+_NONE = type(None)
 _NOTHING: Known = (None, None, None, None, None, None)
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
@@ -47,17 +49,23 @@ def known_fields(data: Mapping[str, Any]) -> Known:
     """The known fields of ``data`` that are of their type and range, in the order of `KNOWN`; None for the others."""
     get = data.get
     site_url, site_name, goal, step, url = get("siteUrl"), get("siteName"), get("goal"), get("currentStep"), get("currentUrl")
-    number = get("progressPercentage")
-    if number is not None and (type(number) not in _NUMBERS or not 0 <= number <= 100):
-        number = None
     return (
         site_url if type(site_url) is str else None,
         site_name if type(site_name) is str else None,
         goal if type(goal) is str else None,
         step if type(step) is str else None,
         url if type(url) is str else None,
-        None if number is None else float(number),
+        _progress(get("progressPercentage")),
     )
+
+
+def _progress(value: Any) -> float | None:
+    return float(value) if type(value) in _NUMBERS and 0 <= value <= 100 else None
+
+
+def _is_kept(value: Any) -> bool:
+    """Whether a progress stays in the rest too: a whole number written as a float would come back as an int."""
+    return type(value) is float and 0 <= value <= 100 and value.is_integer()
 
 
 def split(data: Mapping[str, Any]) -> tuple[Known, str]:
@@ -69,9 +77,7 @@ def split(data: Mapping[str, Any]) -> tuple[Known, str]:
     for name, value in zip(_TEXTS, known, strict=False):
         if value is not None:
             del rest[name]
-    progress = known[5]
-    # a whole number written as a float would come back as an int, so it stays in the rest too
-    if progress is not None and not (progress.is_integer() and type(rest["progressPercentage"]) is float):
+    if known[5] is not None and not _is_kept(rest["progressPercentage"]):
         del rest["progressPercentage"]
     return known, _encode(rest).decode() if rest else "{}"
 
@@ -108,42 +114,112 @@ def micros(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
+_PERCENT = msgspec.Meta(ge=0, le=100)
+
+
+class _Known(msgspec.Struct, rename="camel", gc=False):
+    """What `known_fields` takes, checked in C."""
+
+    site_url: str | None = None
+    site_name: str | None = None
+    goal: str | None = None
+    current_step: str | None = None
+    current_url: str | None = None
+    progress_percentage: Annotated[int, _PERCENT] | Annotated[float, _PERCENT] | None = None
+
+
 def to_arrow(events: Iterable[Event]) -> pa.Table:
-    """Events as a table for the log: the columns of `TABLE`, ``id`` as text, times as timestamp[us] in UTC."""
-    import numpy as np
+    """Events as a table for the log: the columns of `TABLE`, ``id`` as arrow.uuid, times as timestamp[us] in UTC."""
     import pyarrow as pa
 
     rows = list(events)
-    parts = [split(event.data) for event in rows]
+    return log_table(
+        rows,
+        seqs=pa.array([event.seq for event in rows], pa.int64()),
+        ids=id_bytes([event.id for event in rows]),
+        organizations=[event.organization_id for event in rows],
+        created_at=_times([event.created_at for event in rows]),
+        expires_at=_times([event.expires_at for event in rows]),
+    )
+
+
+def log_table(
+    rows: Sequence[Event | NewEvent], *, seqs: pa.Array, ids: bytes, organizations: Sequence[str | None],
+    created_at: pa.Array, expires_at: pa.Array,
+) -> pa.Table:  # fmt: skip
+    """The same where the log gives the place, the owner and the times; ``ids`` as `id_bytes` makes them."""
+    import pyarrow as pa
+
     text = pa.string()
+    sixteen = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(ids)])
+    return pa.table(
+        {
+            "seq": seqs,
+            "id": pa.ExtensionArray.from_storage(pa.uuid(), sixteen),
+            "type": pa.array([event.type for event in rows], text),
+            "timestamp": _times([event.timestamp for event in rows]),
+            "execution_id": pa.array([event.execution_id for event in rows], text),
+            "batch_id": pa.array([event.batch_id for event in rows], text),
+            "job_id": pa.array([event.job_id for event in rows], text),
+            "organization_id": pa.array(organizations, text),
+            **_split_all([event.data for event in rows]),
+            "created_at": created_at,
+            "expires_at": expires_at,
+        }
+    )
 
-    def times(values: Iterable[datetime | None]) -> pa.Array:
-        known: dict[datetime | None, int | None] = {None: None}  # the times of storing are few
-        found = []
-        for value in values:
-            if value not in known:
-                known[value] = micros(value) if value is not None else None
-            found.append(known[value])
-        return pa.array(found, pa.int64()).view(pa.timestamp("us"))
 
-    moments = np.fromiter((micros(event.timestamp) for event in rows), np.int64, len(rows))
-    columns: dict[str, pa.Array] = {
-        "seq": pa.array([event.seq for event in rows], pa.int64()),
-        "id": pa.array([event.id for event in rows], text),
-        "type": pa.array([event.type for event in rows], text),
-        "timestamp": pa.array(moments).view(pa.timestamp("us")),
-        "execution_id": pa.array([event.execution_id for event in rows], text),
-        "batch_id": pa.array([event.batch_id for event in rows], text),
-        "job_id": pa.array([event.job_id for event in rows], text),
-        "organization_id": pa.array([event.organization_id for event in rows], text),
+def id_bytes(identities: Sequence[str]) -> bytes:
+    """The 16 bytes of each UUID, one after the other."""
+    if set(map(len, identities)) <= {36}:
+        found = bytes.fromhex("".join(identities).replace("-", ""))
+        if len(found) == 16 * len(identities):
+            return found
+    return b"".join(UUID(identity).bytes for identity in identities)
+
+
+def _times(moments: Sequence[datetime | None]) -> pa.Array:
+    import pyarrow as pa
+
+    since = [None if moment is None else moment - _START for moment in moments]
+    return pa.array(since, pa.duration("us")).view(pa.timestamp("us"))
+
+
+def _split_all(datas: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+    """`split` of many, as the columns of `TABLE`: a column at a time, and row by row only what has something left."""
+    import numpy as np
+    import pyarrow as pa
+
+    try:
+        known = msgspec.convert(datas, list[_Known])
+        numbers: list[Any] = [row.progress_percentage for row in known]
+        texts: list[list[Any]] = [
+            [row.site_url for row in known], [row.site_name for row in known], [row.goal for row in known],
+            [row.current_step for row in known], [row.current_url for row in known],
+        ]  # fmt: skip
+    except msgspec.ValidationError:  # a known field somewhere is of another type or range
+        *texts, numbers = map(list, zip(*map(known_fields, datas), strict=True))
+    columns = {
+        name: pa.array(values, pa.float64() if values is numbers else pa.string())
+        for name, values in zip(KNOWN.values(), (*texts, numbers), strict=True)
     }
-    for place, name in enumerate(KNOWN.values()):
-        kind = pa.float64() if name == "progress_percentage" else text
-        columns[name] = pa.array([part[0][place] for part in parts], kind)
-    columns["data"] = pa.array([part[1] for part in parts], text)
-    columns["created_at"] = times(event.created_at for event in rows)
-    columns["expires_at"] = times(event.expires_at for event in rows)
-    return pa.table(columns)
+    left = np.fromiter(map(len, datas), np.int64, len(datas))  # how many fields of each are in no column
+    if not set(map(type, numbers)) <= {int, _NONE}:
+        left += [_is_kept(data.get("progressPercentage")) for data in datas]
+    for column in columns.values():
+        if not column.null_count:
+            left -= 1
+        elif column.null_count < len(column):
+            left -= np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), count=len(column), bitorder="little")
+    rests = ["{}"] * len(datas)
+    for place in np.flatnonzero(left).tolist():
+        rest = dict(datas[place])
+        for name in KNOWN:
+            rest.pop(name, None)
+        # where the counts differ, a known field broke a rule
+        rests[place] = _encode(rest).decode() if len(rest) == left[place] else split(datas[place])[1]
+    columns["data"] = pa.array(rests, pa.string())
+    return columns
 
 
 def events_of(table: pa.Table | pa.RecordBatch) -> list[Event]:
