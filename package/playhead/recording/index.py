@@ -1,33 +1,41 @@
 """
-Where a segment holds what: the range of seq of each execution, batch and job, the span of its timestamps, and which
-event ids are in it. So a question reads what it needs and no more, and a second publication is noticed.
+Where a segment holds what: the range of seq of each execution, batch, job and pair of execution and job, the span of its
+timestamps, and which event ids are in it. So a question reads what it needs and no more, and a second publication is
+noticed.
 
 An index only ever narrows a question: a range may be too wide (deleted rows, two ids with one digest) and is never too
 narrow. It can be made again from the segment at any time. A sealed one is a file of plain arrays beside its segment,
-``000000000000000001.index.npz``: sorted 64-bit digests with the first and last seq of each, and those of the event ids.
+``000000000000000001.index.npz``: for each kind of id the sorted 64-bit digests (``keys``) and the first and last seq of
+each, counted from the segment's (``ranges``); for a pair also the digest of its batch (``batches``); and what
+`playhead.recording.identities` keeps of event ids.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from playhead.columns import micros
-from playhead.events import Event
+from playhead.events import JOB_TYPES
+from playhead.recording.identities import EventIds, Flags, LiveIds, Numbers, Seqs, held
 
 KINDS = ("execution_id", "batch_id", "job_id")
-_VERSION = 1
-_MASK = 2**64 - 1
-Numbers = npt.NDArray[np.uint64]
+_VERSION = 2
+_UNFOLDED_ROWS = 8192
+_UNFOLDED_TABLES = 128
+_A_SCAN = 2**17  # rows
+_FOLDED = ("seq", "type", *KINDS)
+Codes = npt.NDArray[np.int64]
 
 
 class Range(NamedTuple):
@@ -35,6 +43,14 @@ class Range(NamedTuple):
 
     first: int
     last: int
+
+
+class Pairs(NamedTuple):
+    """Of each pair asked for its first and last seq, 0 where it is not there, and the digest of its batch, 0 for several."""
+
+    first: Seqs
+    last: Seqs
+    batches: Numbers
 
 
 class Index(Protocol):
@@ -47,21 +63,11 @@ class Index(Protocol):
     def find(self, kind: str, ids: Sequence[str]) -> Range | None:
         """Where events of any of these ids lie; None where there are none."""
 
-    def holds(self, event_digests: Numbers) -> npt.NDArray[np.bool_]:
+    def holds(self, events: EventIds) -> Flags:
         """Which of these events may be here; all that are here are among them."""
 
-
-def event_digests(identities: Iterable[str]) -> Numbers:
-    """64 bits of each UUID in its usual form: its halves folded, as `EVENT_DIGESTS` does in SQL."""
-    numbers = [int(identity.replace("-", ""), 16) for identity in identities]
-    return np.fromiter(((number >> 64) ^ (number & _MASK) for number in numbers), np.uint64, len(numbers))
-
-
-# of an events table, the same in SQL
-EVENT_DIGESTS = (
-    "SELECT (n >> 64)::UBIGINT AS high, (n & 18446744073709551615::UHUGEINT)::UBIGINT AS low "
-    "FROM (SELECT ('0x' || replace(id::VARCHAR, '-', ''))::UHUGEINT AS n FROM {table})"
-)
+    def pairs(self, digests: Numbers) -> Pairs:
+        """Where the events of `JOB_TYPES` of these pairs lie, as `pair_digests` names them."""
 
 
 def digest(text: str) -> int:
@@ -69,13 +75,51 @@ def digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
+def _pair_digest(execution: str | None, job: str) -> int:
+    return digest(f"{execution or ''}\0{job}")
+
+
+def pair_digests(pairs: Iterable[tuple[str | None, str]]) -> Numbers:
+    """64 bits of each pair of an execution, or none, and a job."""
+    return np.array([_pair_digest(*pair) for pair in pairs], np.uint64)
+
+
+class _Place:
+    """The first and last seq of one thing; of a pair also its batch: "" for none, None for several."""
+
+    __slots__ = ("batch", "first", "last")
+
+    def __init__(self, first: int, last: int, batch: str | None = None) -> None:
+        self.first, self.last, self.batch = first, last, batch
+
+    def widen(self, first: int, last: int, batch: str | None = None) -> None:
+        """Take in what lies elsewhere."""
+        if first < self.first:
+            self.first = first
+        if last > self.last:
+            self.last = last
+        if batch != self.batch:
+            self.batch = None
+
+
 class LiveIndex:
-    """The index of the segment that is appended to; one thread adds, any may look."""
+    """
+    The index of the segment that is appended to; one thread adds, any may look.
+
+    Event ids are known at once. Where things are is worked out when somebody asks, or when much has come together: a
+    thousand rows at a time cost a tenth of what they do one by one.
+    """
 
     def __init__(self) -> None:
-        self._ranges: dict[str, dict[str, list[int]]] = {kind: {} for kind in KINDS}
+        self._lock = threading.Lock()
+        self._unfolded: list[pa.Table] = []
+        self._unfolded_rows = 0
+        self._places: dict[str, dict[str, _Place]] = {kind: {} for kind in KINDS}
+        self._pairs: dict[tuple[str | None, str], _Place] = {}
+        self._by_digest: dict[int, list[_Place]] = {}  # of the first `_digested` pairs
+        self._digested = 0
         self._first_time, self._last_time = 2**62, -(2**62)
-        self._event_ids: set[int] = set()
+        self._events = LiveIds()
         self.last = 0  # the newest seq that was added
 
     @property
@@ -83,67 +127,152 @@ class LiveIndex:
         """As `Index.times`."""
         return Range(self._first_time, self._last_time)
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Take events in order of seq; to be called before their seqs can be asked for."""
-        for kind in KINDS:
-            ranges, name_of = self._ranges[kind], attrgetter(kind)
-            for event in events:
-                name = name_of(event)
-                if name is not None:
-                    found = ranges.get(name)
-                    if found is None:
-                        ranges[name] = [event.seq, event.seq]
-                    else:
-                        found[1] = event.seq
-        self._event_ids.update(event_digests(event.id for event in events).tolist())
-        moments = [event.timestamp for event in events]
-        self._first_time = min(self._first_time, micros(min(moments)))
-        self._last_time = max(self._last_time, micros(max(moments)))
-        self.last = events[-1].seq
+    def add(self, rows: pa.Table, events: EventIds) -> None:
+        """Take rows of the log, with their ids; to be called before their seqs can be asked for."""
+        moments = rows["timestamp"].to_numpy().view(np.int64)
+        self._first_time = min(self._first_time, int(moments.min()))
+        self._last_time = max(self._last_time, int(moments.max()))
+        self._events.add(events)
+        with self._lock:
+            self.last = max(self.last, int(rows["seq"].to_numpy().max()))
+            self._unfolded.append(rows.select(_FOLDED))
+            self._unfolded_rows += rows.num_rows
+
+    def settle(self) -> None:
+        """Work out where things are if much has come together; takes a few ms then, so not to be called amid a commit."""
+        if self._unfolded_rows >= _UNFOLDED_ROWS or len(self._unfolded) >= _UNFOLDED_TABLES:
+            with self._lock:
+                self._fold()
 
     @classmethod
     def of(cls, db: duckdb.DuckDBPyConnection, table: str) -> LiveIndex:
-        """Of a segment as it is on disk."""
+        """Of a segment as it is on disk; ``table`` is any relation with the columns of an events table."""
         made = cls()
-        for kind in KINDS:
-            rows = db.execute(
-                f"SELECT {kind}, min(seq), max(seq) FROM {table} WHERE {kind} IS NOT NULL GROUP BY {kind}"
-            ).fetchall()
-            made._ranges[kind] = {name: [first, last] for name, first, last in rows}
-        times = db.execute(f"SELECT min(epoch_us(timestamp)), max(epoch_us(timestamp)), max(seq) FROM {table}").fetchall()[0]
-        if times[0] is not None:
-            made._first_time, made._last_time, made.last = times
-        halves = db.execute(EVENT_DIGESTS.format(table=table)).fetchnumpy()
-        digests = np.asarray(halves["high"], np.uint64) ^ np.asarray(halves["low"], np.uint64)
-        made._event_ids = set(digests.tolist())
+        rows = db.execute(f"SELECT min(epoch_us(timestamp)), max(epoch_us(timestamp)), max(seq) FROM {table}").fetchall()[0]
+        if rows[0] is None:
+            return made
+        made._first_time, made._last_time, made.last = rows
+        made._events.add(EventIds.stored(db, table))
+        for batch in db.sql(f"SELECT {', '.join(_FOLDED)} FROM {table}").to_arrow_reader(_A_SCAN):
+            made._fold_rows(pa.table(batch))
         return made
 
     def find(self, kind: str, ids: Sequence[str]) -> Range | None:
         """As `Index.find`."""
-        get = self._ranges[kind].get
-        found = [one for name in ids if (one := get(name)) is not None]
-        return Range(min(one[0] for one in found), max(one[1] for one in found)) if found else None
+        with self._lock:
+            self._fold()
+            get = self._places[kind].get
+            found = [one for name in ids if (one := get(name)) is not None]
+            return Range(min(one.first for one in found), max(one.last for one in found)) if found else None
 
-    def holds(self, event_digests: Numbers) -> npt.NDArray[np.bool_]:
+    def holds(self, events: EventIds) -> Flags:
         """As `Index.holds`."""
-        seen = self._event_ids
-        return np.fromiter((one in seen for one in event_digests.tolist()), np.bool_, len(event_digests))
+        return self._events.holds(events)
+
+    def pairs(self, digests: Numbers) -> Pairs:
+        """As `Index.pairs`."""
+        with self._lock:
+            self._fold()
+            found = [_pair(places) for places in map(self._digests().get, digests.tolist())]
+        first, last, batches = zip(*found, strict=True) if found else ((), (), ())
+        return Pairs(np.array(first, np.int64), np.array(last, np.int64), np.array(batches, np.uint64))
 
     def seal(self, segment: int) -> SealedIndex:
         """The same as arrays, for the segment that begins with this seq."""
-        seen = np.fromiter(self._event_ids, np.uint64, len(self._event_ids))
-        seen.sort()
+        with self._lock:
+            self._fold()
+            pairs = sorted(self._digests().items())
         arrays: dict[str, Any] = {
             "about": np.array([_VERSION, segment, self.last], np.int64), "times": np.array(self.times, np.int64),
-            "event_ids": seen,
+            **self._events.arrays(),
         }  # fmt: skip
-        for kind in KINDS:
-            ranges = self._ranges[kind]
-            keys = np.fromiter((digest(name) for name in ranges), np.uint64, len(ranges))
-            bounds = np.array([*ranges.values()], np.int64).reshape(len(ranges), 2)
+        for kind, places in self._places.items():
+            keys = np.fromiter((digest(name) for name in places), np.uint64, len(places))
             order = np.argsort(keys)
-            arrays |= {f"{kind}.keys": keys[order], f"{kind}.bounds": bounds[order]}
+            ranges = [(place.first, place.last) for place in places.values()]
+            arrays |= {f"{kind}.keys": keys[order], f"{kind}.ranges": _offsets(ranges, segment)[order]}
+        found = [_pair(places) for _, places in pairs]
+        arrays |= {
+            "pair.keys": np.array([key for key, _ in pairs], np.uint64),
+            "pair.ranges": _offsets([(first, last) for first, last, _ in found], segment),
+            "pair.batches": np.array([batch for _, _, batch in found], np.uint64),
+        }
         return SealedIndex(arrays)
+
+    def _digests(self) -> dict[int, list[_Place]]:
+        """Every pair by its digest, two where they have the same one."""
+        for (execution, job), place in islice(self._pairs.items(), self._digested, None):
+            self._by_digest.setdefault(_pair_digest(execution, job), []).append(place)
+        self._digested = len(self._pairs)
+        return self._by_digest
+
+    def _fold(self) -> None:
+        """Work out what was only kept until now."""
+        if self._unfolded:
+            self._fold_rows(pa.concat_tables(self._unfolded))
+            self._unfolded, self._unfolded_rows = [], 0
+
+    def _fold_rows(self, rows: pa.Table) -> None:
+        seqs = rows["seq"].to_numpy()
+        codes: dict[str, Codes] = {}
+        names: dict[str, list[str]] = {}
+        for name in _FOLDED[1:]:
+            codes[name], names[name] = _encoded(rows[name])
+        for kind in KINDS:
+            places, is_named = self._places[kind], codes[kind] >= 0
+            first, last = _spans(codes[kind][is_named], seqs[is_named], len(names[kind]))
+            for name, begun, ended in zip(names[kind], first.tolist(), last.tolist(), strict=True):
+                if (place := places.get(name)) is None:
+                    places[name] = _Place(begun, ended)
+                else:
+                    place.widen(begun, ended)
+        self._fold_pairs(seqs, codes, names)
+
+    def _fold_pairs(self, seqs: Seqs, codes: Mapping[str, Codes], names: Mapping[str, list[str]]) -> None:
+        is_of_job = np.array([name in JOB_TYPES for name in names["type"]], np.bool_)[codes["type"]]
+        chosen = np.flatnonzero(is_of_job & (codes["job_id"] >= 0))
+        jobs, executions, batches = names["job_id"], [*names["execution_id"], None], [*names["batch_id"], ""]
+        pairs = codes["execution_id"][chosen] * np.int64(len(jobs)) + codes["job_id"][chosen]  # below 0 where there is none
+        distinct, inverse = np.unique(pairs, return_inverse=True)
+        first, last = _spans(inverse, seqs[chosen], len(distinct))
+        low, high = _spans(inverse, codes["batch_id"][chosen].astype(np.int64), len(distinct))
+        for pair, begun, ended, one, other in zip(
+            distinct.tolist(), first.tolist(), last.tolist(), low.tolist(), high.tolist(), strict=True
+        ):
+            key = executions[pair // len(jobs)], jobs[pair % len(jobs)]
+            batch = batches[one] if one == other else None
+            if (place := self._pairs.get(key)) is None:
+                self._pairs[key] = _Place(begun, ended, batch)
+            else:
+                place.widen(begun, ended, batch)
+
+
+def _pair(places: list[_Place] | None) -> tuple[int, int, int]:
+    """What `Pairs` says of those that have one digest."""
+    if places is None:
+        return 0, 0, 0
+    batches = {place.batch for place in places}
+    batch = batches.pop() if len(batches) == 1 else None
+    first, last = min(place.first for place in places), max(place.last for place in places)
+    return first, last, 0 if batch is None else digest(batch)
+
+
+def _offsets(ranges: list[tuple[int, int]], segment: int) -> npt.NDArray[np.uint32]:
+    return (np.array(ranges, np.int64).reshape(len(ranges), 2) - segment).astype(np.uint32)
+
+
+def _encoded(column: pa.ChunkedArray) -> tuple[Codes, list[str]]:
+    """A number for each row, -1 where it has no value, and what the numbers stand for."""
+    found = column.combine_chunks().dictionary_encode()
+    return found.indices.fill_null(-1).to_numpy().astype(np.int64), found.dictionary.to_pylist()
+
+
+def _spans(codes: Codes, values: Seqs, count: int) -> tuple[Seqs, Seqs]:
+    """The least and the greatest value of each of ``count`` codes."""
+    least, greatest = np.full(count, 2**62, np.int64), np.full(count, -(2**62), np.int64)
+    np.minimum.at(least, codes, values)
+    np.maximum.at(greatest, codes, values)
+    return least, greatest
 
 
 class SealedIndex:
@@ -151,6 +280,7 @@ class SealedIndex:
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         self._arrays = dict(arrays)
+        self._first = int(arrays["about"][1])
 
     @property
     def times(self) -> Range:
@@ -169,16 +299,26 @@ class SealedIndex:
         hits = left < right
         if not hits.any():
             return None
-        bounds = self._arrays[f"{kind}.bounds"]
+        ranges = self._arrays[f"{kind}.ranges"]
         places = np.concatenate([np.arange(a, b) for a, b in zip(left[hits], right[hits], strict=True)])
-        return Range(int(bounds[places, 0].min()), int(bounds[places, 1].max()))
+        return Range(self._first + int(ranges[places, 0].min()), self._first + int(ranges[places, 1].max()))
 
-    def holds(self, event_digests: Numbers) -> npt.NDArray[np.bool_]:
+    def holds(self, events: EventIds) -> Flags:
         """As `Index.holds`."""
-        seen: Numbers = self._arrays["event_ids"]
-        if not len(seen):
-            return np.zeros(len(event_digests), np.bool_)
-        found: npt.NDArray[np.bool_] = seen[np.minimum(np.searchsorted(seen, event_digests), len(seen) - 1)] == event_digests
+        return held(self._arrays, events)
+
+    def pairs(self, digests: Numbers) -> Pairs:
+        """As `Index.pairs`."""
+        keys: Numbers = self._arrays["pair.keys"]
+        places = np.searchsorted(keys, digests)
+        is_there = places < len(keys)
+        is_there[is_there] = keys[places[is_there]] == digests[is_there]
+        count = len(digests)
+        found = Pairs(np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.uint64))
+        places = places[is_there]
+        ranges = self._arrays["pair.ranges"][places].astype(np.int64) + self._first
+        found.first[is_there], found.last[is_there] = ranges[:, 0], ranges[:, 1]
+        found.batches[is_there] = self._arrays["pair.batches"][places]
         return found
 
     def save(self, path: Path) -> None:
