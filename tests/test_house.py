@@ -37,7 +37,7 @@ HEAVY = ("pandas", "duckdb", "starlette", "ipywidgets", "numpy", "pyarrow", "any
 # From the ground up: a part of the library imports its own layer's part and what lies below, nothing beside or above.
 # The ground's parts know each other.
 LAYERS = (
-    {"playhead", "errors", "times", "events", "columns", "state", "bodies"},
+    {"playhead", "errors", "times", "events", "columns", "state", "attempts", "intake", "bodies"},
     {"recording"},
     {"client"},
     {"frames"},

@@ -16,6 +16,7 @@ import msgspec
 
 from playhead.errors import InvalidBody, InvalidEvent, TooLarge, UnsupportedMediaType
 from playhead.events import MAX_BODY, MAX_EVENTS, NewEvent, new_event
+from playhead.intake import new_events
 
 MEDIA_TYPES = (
     "application/json",
@@ -47,8 +48,9 @@ def parse_body(body: bytes, content_type: str) -> list[NewEvent]:
         raise InvalidBody("an array is application/cloudevents-batch+json, not application/cloudevents+json")
     if len(found) > MAX_EVENTS:
         raise TooLarge(f"the request has {len(found):,} events; it takes {MAX_EVENTS:,}: send several")
-    make = _from_cloud if "cloudevents" in kind else new_event
-    return [make(fields, index) for index, fields in enumerate(found)]
+    if "cloudevents" in kind:
+        return [_from_cloud(fields, index) for index, fields in enumerate(found)]
+    return new_events(found)
 
 
 def _decode(text: bytes, where: str) -> Any:

@@ -43,7 +43,7 @@ _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _FAR = 2**63
 _MOST_TYPES = 1000
-_good_types = set(KNOWN_TYPES)  # seen to be well formed
+seen_types = set(KNOWN_TYPES)  # that are well formed
 _uuid_lock = threading.Lock()
 _uuid_last = 0
 _random = random.Random()
@@ -51,13 +51,21 @@ _random = random.Random()
 
 def uuid7() -> str:
     """A UUIDv7 (RFC 9562, section 5.7), ascending within this process."""
+    return uuid7s(1)[0]
+
+
+def uuid7s(count: int) -> list[str]:
+    """Several of them."""
     global _uuid_last
     with _uuid_lock:
-        ticks = max(time.time_ns() * 4096 // 1_000_000, _uuid_last + 1)  # ms and 12 bits of its fraction
-        _uuid_last = ticks
-    number = ((ticks >> 12) & (2**48 - 1)) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62 | _random.getrandbits(62)
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        first = max(time.time_ns() * 4096 // 1_000_000, _uuid_last + 1)  # ms and 12 bits of its fraction
+        _uuid_last = first + count - 1
+    found = []
+    for ticks in range(first, first + count):
+        number = ((ticks >> 12) & (2**48 - 1)) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62 | _random.getrandbits(62)
+        text = f"{number:032x}"
+        found.append(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
+    return found
 
 
 def _in_child() -> None:
@@ -87,7 +95,7 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
         return cls(epoch, int(digits))
 
 
-class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """
     One fact about a job, as accepted into a log. Times are UTC with microseconds; ``data`` is a JSON object.
 
@@ -120,7 +128,7 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)
 
 
-class NewEvent(msgspec.Struct, frozen=True, rename="camel"):
+class NewEvent(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """A validated event that has no place in a log yet."""
 
     id: str
@@ -166,7 +174,7 @@ def new_event(fields: Mapping[str, Any] | Event | NewEvent, index: int = 0) -> N
     given = fields if fields.keys() <= _WIRE_NAMES else _renamed(fields, index)
     get = given.get
     kind = get("type")
-    if not isinstance(kind, str) or kind not in _good_types:
+    if not isinstance(kind, str) or kind not in seen_types:
         kind = _checked_type(kind, index)
     moment = get("timestamp")
     if moment is None:
@@ -205,8 +213,8 @@ def _checked_type(kind: object, index: int) -> str:
     if not isinstance(kind, str) or not _TYPE.match(kind):
         wanted = "write a string such as 'job_started' (a-z first, then a-z 0-9 _ . : -, at most 64 characters)"
         raise InvalidEvent(index, "type", f"missing; {wanted}" if kind is None else f"{str(kind)[:80]!r}: {wanted}")
-    if len(_good_types) < _MOST_TYPES:
-        _good_types.add(kind)
+    if len(seen_types) < _MOST_TYPES:
+        seen_types.add(kind)
     return kind
 
 
@@ -248,7 +256,7 @@ def checked_data(data: object, index: int) -> dict[str, Any]:
         raise InvalidEvent(index, "data", f"cannot be written as JSON: {error}") from None
     if len(text) > MAX_DATA:
         raise InvalidEvent(index, "data", f"is {len(text):,} bytes of JSON; it takes {MAX_DATA:,}")
-    if any(depth > MAX_DEPTH for _, depth in _walk(decoded)):
+    if text.count(b"{") + text.count(b"[") >= MAX_DEPTH and any(depth > MAX_DEPTH for _, depth in _walk(decoded)):
         raise InvalidEvent(index, "data", f"is nested deeper than {MAX_DEPTH} levels")
     if b"null" in text and any(isinstance(value, float) and not isfinite(value) for value, _ in _walk(data)):
         raise InvalidEvent(index, "data", "holds NaN or infinity, which JSON has not; send null or a string")

@@ -1,0 +1,112 @@
+"""
+Many events to publish, validated together.
+
+The rules are those of `playhead.events.new_event`. Nearly all groups keep them in the plainest way, which is seen a field
+at a time for a fourth of what it costs event by event; any other group is validated one by one, which also tells what is
+wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import chain, repeat
+from math import isfinite
+from typing import Annotated, Any
+
+import msgspec
+
+from playhead.events import MAX_DATA, MAX_ID, Event, NewEvent, checked_data, new_event, seen_types, uuid7s
+from playhead.times import now, parse_times
+
+_FEW = 8  # a group is not worth it
+_NONE = type(None)
+_PLAIN = {str, int, float, bool, _NONE}
+_ID = b"00000000-0000-0000-0000-000000000000"
+_HEX = bytes.maketrans(b"123456789abcdef", b"000000000000000")
+_encoder = msgspec.json.Encoder()
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
+
+
+class _Usual(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
+    """An event to publish as most are; what is ``Any`` is looked at in all of them together."""
+
+    type: str
+    id: Any = None
+    timestamp: Any = None
+    execution_id: _Name | None = None
+    batch_id: _Name | None = None
+    job_id: _Name | None = None
+    organization_id: _Name | None = None
+    data: Any = None
+    seq: Any = None
+    created_at: Any = None
+    expires_at: Any = None
+
+
+def new_events(given: Iterable[Mapping[str, Any] | Event | NewEvent]) -> list[NewEvent]:
+    """
+    Validate the events of a request.
+
+    Raises:
+        InvalidEvent: naming the first event that breaks a rule, the field and what to write instead.
+    """
+    events: list[Any] = list(given)
+    made = _made(events) if len(events) >= _FEW and set(map(type, events)) == {dict} else None
+    return made if made is not None else [new_event(fields, index) for index, fields in enumerate(events)]
+
+
+def _made(events: list[dict[str, Any]]) -> list[NewEvent] | None:
+    """None where a rule may be broken or something is written in an unusual way."""
+    try:
+        rows = msgspec.convert(events, list[_Usual])
+    except msgspec.ValidationError:
+        return None
+    kinds = [row.type for row in rows]
+    names = (
+        [row.execution_id for row in rows], [row.batch_id for row in rows], [row.job_id for row in rows],
+        [row.organization_id for row in rows],
+    )  # fmt: skip
+    if not set(kinds) <= seen_types or not "".join(filter(None, chain(*names))).isascii():
+        return None
+    identities = [row.id for row in rows]
+    is_fresh = set(map(type, identities)) == {_NONE}
+    if not is_fresh and not _are_canonical(identities):
+        return None
+    times = [row.timestamp for row in rows]
+    try:
+        moments = [now() for _ in times] if set(map(type, times)) == {_NONE} else parse_times(times)
+    except ValueError:
+        return None
+    data = _copies([row.data for row in rows])
+    return list(
+        map(NewEvent, uuid7s(len(rows)) if is_fresh else identities, kinds, moments, *names, data, repeat(is_fresh))
+    )
+
+
+def _are_canonical(values: list[Any]) -> bool:
+    if set(map(type, values)) != {str} or set(map(len, values)) != {36}:
+        return False
+    text = "".join(values)
+    return text.isascii() and text.encode().translate(_HEX) == _ID * len(values)
+
+
+def _copies(datas: list[Any]) -> list[dict[str, Any]]:
+    """Each ``data`` as plain JSON values; flat ones, of which nothing is to be converted, are seen by all their types."""
+    if set(map(type, datas)) <= {dict, _NONE}:
+        flat = [{} if data is None else data for data in datas]
+        kinds = set(map(type, chain.from_iterable(map(dict.values, flat))))
+        if kinds <= _PLAIN and set(map(type, set(chain.from_iterable(flat)))) <= {str} and _is_json(flat, float in kinds):
+            return list(map(dict.copy, flat))
+    return [checked_data(data, index) for index, data in enumerate(datas)]
+
+
+def _is_json(datas: list[dict[str, Any]], has_floats: bool) -> bool:
+    try:
+        text = _encoder.encode_lines(datas)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    if has_floats and b"null" in text:
+        values = chain.from_iterable(map(dict.values, datas))
+        if not all(isfinite(value) for value in values if type(value) is float):
+            return False
+    return len(text) <= MAX_DATA or max(map(len, text.split(b"\n"))) <= MAX_DATA
