@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -358,3 +359,24 @@ def test_a_page_is_whole_while_events_are_deleted(tmp_path: Path, monkeypatch: p
         assert [event.seq for event in recording.read(limit=400)] == list(range(1, 401))
         monkeypatch.setattr(history, "_counted", counted)
         assert [event.seq for event in recording.read(limit=100)] == list(range(301, 401))
+
+
+def test_what_is_published_twice_is_stored_once_wherever_it_lies(tmp_path: Path) -> None:
+    """Made ids and given ones, twice in a request, over requests, segments and openings: the log holds each once, in order."""
+    given = [uuid7() for _ in range(12)] + [str(uuid.uuid4()) for _ in range(12)]
+    expected: list[str] = []
+    made = 0
+    for opening in range(3):
+        with Recording.open(tmp_path / "a.playhead", segment_events=7) as recording:
+            for n in range(10):
+                ids = [given[(opening * 31 + n * 7 + k * k) % len(given)] if k % 4 else None for k in range(3 + n)]
+                before = recording.head
+                first, last = recording.append([{"type": "a"} | ({"id": one} if one else {}) for one in ids])
+                fresh = [one for k, one in enumerate(ids) if not one or (one not in expected and one not in ids[:k])]
+                expected += [one for one in fresh if one]
+                made += sum(one is None for one in fresh)
+                assert (first, last) == ((before + 1, before + len(fresh)) if fresh else (None, None))
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        stored = [event.id for event in recording.read(limit=None)]
+        assert len(set(stored)) == len(stored) == len(expected) + made
+        assert [one for one in stored if one in given] == expected

@@ -257,7 +257,9 @@ class Writer:
         ids = [new.id for new in news]
         is_made = [new.fresh_id for new in news]
         known: set[tuple[str, str | None]] = set()
-        if not all(is_made):
+        if not any(is_made):
+            known = self._known(ids, event_ids)
+        elif not all(is_made):
             given = np.flatnonzero(~np.array(is_made, np.bool_))
             known = self._known([ids[place] for place in given.tolist()], event_ids.take(given))
         if not known and len(set(ids)) == len(ids):
