@@ -27,6 +27,7 @@ from playhead.events import END_TYPES, JOB_TYPES, START_TYPE, Event
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "running", "completed", "failed", "cancelled")
+ACTIVE: tuple[State, ...] = ("queued", "running")
 _ENDS: dict[str, State] = {"job_completed": "completed", "job_failed": "failed", "job_cancelled": "cancelled"}
 
 

@@ -106,6 +106,6 @@ def _column(name: str, kind: str, found: str | None) -> str:
         return f"NULL::{kind} AS {name}"
     if kind == "TIMESTAMP":
         return f"make_timestamp(epoch_us({name})) AS {name}" if found.startswith("TIMESTAMP") else f"NULL::{kind} AS {name}"
-    if name == "id" or found == kind:
+    if found == kind:
         return name
     return f"{name}::{kind} AS {name}"

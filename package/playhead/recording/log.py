@@ -18,11 +18,14 @@ import pyarrow as pa
 
 from playhead import columns as table_columns
 from playhead.errors import CursorGone, RecordingFull, RecordingReadOnly
-from playhead.events import Cursor, Event, Filter, NewEvent, new_event
+from playhead.events import Cursor, Event, Filter, NewEvent
+from playhead.intake import new_events
 from playhead.recording.catalogue import Missing
 from playhead.recording.directory import Directory
+from playhead.recording.executions import ExecutionHistory
 from playhead.recording.history import EVERYTHING, At, History
 from playhead.recording.segments import Segments
+from playhead.recording.travel import Travel
 from playhead.recording.upkeep import Upkeep
 from playhead.recording.writer import Appended, Writer
 from playhead.times import now
@@ -50,11 +53,13 @@ class Recording:
         self.epoch: str = directory.epoch if directory is not None else self._segments.export_epoch
         self.is_read_only = self._segments.is_read_only
         self._history = History(self._segments)
+        travel = Travel(self._history, self._segments)
+        self._executions = ExecutionHistory(self._segments, self._history, travel)
         self._upkeep: Upkeep | None = None
         self._writer: Writer | None = None
         self._is_closed = False
         if directory is not None and not self.is_read_only:
-            self._upkeep = Upkeep(self._segments, directory)
+            self._upkeep = Upkeep(self._segments, directory, travel)
             self._writer = Writer(
                 self._segments, path=str(self.path), epoch=self.epoch, retention_s=retention_s, size=segment_events
             )
@@ -165,8 +170,7 @@ class Recording:
         Raises:
             InvalidEvent: one breaks a rule; nothing was stored.
         """
-        made = [new_event(fields, index) for index, fields in enumerate(events)]
-        done = self.submit(made, organization_id).result()
+        done = self.submit(new_events(events), organization_id).result()
         return done.first_seq, done.last_seq
 
     def subscribe(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:
@@ -247,7 +251,7 @@ class Recording:
             at: As it was known (a cursor) or as it happened (a time).
             attempts: Every attempt, or the newest of each pair.
         """
-        return self._history.executions(where, states, at, attempts, limit, offset)
+        return self._executions.executions(where, states, at, attempts, limit, offset)
 
     def batches(
         self, where: Filter = EVERYTHING, *, limit: int | None = None, offset: int = 0
@@ -258,7 +262,7 @@ class Recording:
         ``counts`` is of newest attempts; ``first`` and ``last`` are the times of its first and last event in the log.
         A filter keeps the batches that have such an event.
         """
-        return self._history.batches(where, limit, offset)
+        return self._executions.batches(where, limit, offset)
 
     def stats(self) -> dict[str, Any]:
         """Figures of this moment: events, seqs, segments, bytes on disk, waiting, commits, and what is missing."""

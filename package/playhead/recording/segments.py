@@ -68,6 +68,7 @@ class Segments:
 
     Attributes:
         db: The DuckDB that all of them are seen by.
+        version: How often something was taken away; who reads in several steps begins again when it has changed.
         missing: What should be there and is not, or cannot be read.
         export_epoch: The epoch that an exported file names.
     """
@@ -79,6 +80,7 @@ class Segments:
         self._leaving: list[Segment] = []  # dropped while somebody reads them
         self.when_sealed: Callable[[], None] = lambda: None  # called when there is one more to take care of
         self.missing: list[Missing] = []
+        self.version = 0
         self.export_epoch = "export"
         try:
             self.db = files.connect(path / "tmp" if directory is not None and not self.is_read_only else None)
@@ -171,6 +173,7 @@ class Segments:
                 self._all.remove(segment)
                 segment.is_dropped = True
                 self._leaving.append(segment)
+            self.version += 1
             idle = [segment for segment in segments if not segment.readers]
         self._note()
         for segment in idle:
@@ -187,11 +190,18 @@ class Segments:
         new.last, new.index, new.states = old.last, old.index, old.states
         with self._lock:
             self._all[self._all.index(old)] = new
+            self.version += new.rows != old.rows
             old.is_dropped = True
             self._leaving.append(old)
             is_idle = not old.readers
         if is_idle:
             self._remove(old)
+
+    def indexed(self, segment: Segment) -> Index:
+        """A segment's index, made now where it is not there yet."""
+        if segment.index is None:
+            segment.index = LiveIndex.of(self.db.cursor(), segment.table).seal(segment.first)
+        return segment.index
 
     def measure(self, segment: Segment) -> None:
         """Read a segment's rows and range from its file."""
@@ -206,6 +216,7 @@ class Segments:
             if segment.is_dropped or segment is self._all[-1]:
                 return
             self._all.remove(segment)
+            self.version += 1
         self.missing.append(Missing(segment.first, segment.last, reason))
         _log.error("%s: %s", self.path, self.missing[-1])
 

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from playhead.columns import FRAME, TABLE
-from playhead.events import Cursor, Filter
+from playhead.events import JOB_TYPES, Cursor, Filter
 
 At = Cursor | datetime | None
+_MANY = 20  # from so many on a join is quicker than a list
 TIMES = ("timestamp", "created_at", "expires_at", "queued", "started", "ended")
 
 
@@ -26,8 +27,12 @@ def ids_condition(where: Filter, *names: str) -> tuple[list[str], list[Any]]:
     for name in names:
         wanted = getattr(where, name)
         if wanted:
-            parts.append(f"{name} = ?" if len(wanted) == 1 else f"{name} IN ({', '.join('?' * len(wanted))})")
-            values += wanted
+            if len(wanted) > _MANY:
+                parts.append(f"{name} IN (SELECT unnest(?::VARCHAR[]))")
+                values.append(list(wanted))
+            else:
+                parts.append(f"{name} = ?" if len(wanted) == 1 else f"{name} IN ({', '.join('?' * len(wanted))})")
+                values += wanted
     return parts, values
 
 
@@ -107,3 +112,20 @@ FRAME_SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 TABLE_SCHEMA = FRAME_SCHEMA.append(pa.field("expires_at", pa.timestamp("us", "UTC")))
+IS_OF_A_JOB = f"job_id IS NOT NULL AND type IN ({', '.join(repr(kind) for kind in JOB_TYPES)})"
+JOB_COLUMNS = (
+    "seq, type, timestamp, execution_id, job_id, batch_id, organization_id, site_url, site_name, goal, current_step, "
+    "current_url, progress_percentage, CASE WHEN type IN ('job_failed', 'job_cancelled') "
+    "AND json_type(data, '$.error') = 'VARCHAR' THEN json_extract_string(data, '$.error') END AS error"
+)
+JOB_SCHEMA = unzoned(
+    TABLE_SCHEMA.empty_table().select(
+        [name.strip() for name in JOB_COLUMNS.partition(", CASE")[0].split(",")]
+    )
+).schema.append(pa.field("error", pa.string()))
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """The same rows in order of seq, as they nearly always are."""
+    numbers = table.column("seq").to_numpy()
+    return table if bool((numbers[1:] > numbers[:-1]).all()) else table.sort_by("seq")

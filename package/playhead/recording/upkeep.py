@@ -26,6 +26,7 @@ from playhead.recording import archive, files, sql
 from playhead.recording.directory import Directory
 from playhead.recording.index import LiveIndex, SealedIndex
 from playhead.recording.segments import Segment, Segments
+from playhead.recording.travel import Travel
 
 _SPARE = 8 * 2**20  # bytes that a checkpoint or an archive must leave free
 _NICE = 10
@@ -35,8 +36,8 @@ _log = logging.getLogger("playhead.recording")
 class Upkeep:
     """The background thread of a recording's segments."""
 
-    def __init__(self, segments: Segments, directory: Directory) -> None:
-        self._segments, self._directory = segments, directory
+    def __init__(self, segments: Segments, directory: Directory, travel: Travel) -> None:
+        self._segments, self._directory, self._travel = segments, directory, travel
         self._thread = ThreadPoolExecutor(1, "playhead-upkeep", initializer=_give_way)
         self._deleting = threading.Lock()
         self._is_closing = False
@@ -50,6 +51,8 @@ class Upkeep:
                 self._thread.submit(self._index, segment)
             if self._log_of(segment) is not None:
                 self._thread.submit(self._checkpoint, segment)
+            if segment.states is None or not segment.states.is_whole:
+                self._thread.submit(self._sum_up, segment)
 
     def archive(self, before: datetime) -> None:
         """Keep as Parquet, from now on, what was stored before a time."""
@@ -84,12 +87,20 @@ class Upkeep:
             with self._segments.held() as held:
                 found = [(segment, matching(segment)) for segment in held if segment is not self._segments.newest]
             whole = [segment for segment, count in found if count and count == segment.rows]
-            total = sum(segment.rows for segment in whole)
-            self._segments.drop(whole)
-            for segment, count in found:
-                if count and segment not in whole:
-                    total += self._thread.submit(self._rewrite, segment, clause, values).result()
-        return total
+            parts = [segment for segment, count in found if count and segment not in whole]
+            with self._unless_oldest(whole, parts):
+                self._segments.drop(whole)
+                return sum(segment.rows for segment in whole) + sum(self._rewrite(one, clause, values) for one in parts)
+
+    @contextlib.contextmanager
+    def _unless_oldest(self, whole: list[Segment], parts: list[Segment]) -> Iterator[None]:
+        """Keyframes outlive the oldest segments, and nothing else that is deleted before them."""
+        if parts or whole != self._segments.all()[: len(whole)]:
+            with self._travel.changing(min(segment.first for segment in [*whole, *parts])):
+                yield
+            self.tidy()
+        else:
+            yield
 
     def expire(self, moment: datetime, rotate: Callable[[], None]) -> int:
         """Drop the segments of which everything has expired; how many events that was."""
@@ -99,7 +110,8 @@ class Upkeep:
                 rotate()
             with self._segments.held() as held:
                 found = [one for one in held if one is not self._segments.newest and self._expired(one, moment)]
-            self._segments.drop(found)
+            with self._unless_oldest(found, []):
+                self._segments.drop(found)
         return sum(segment.rows for segment in found)
 
     def age_s(self, moment: datetime) -> float:
@@ -138,12 +150,22 @@ class Upkeep:
             with self._segments.holding(segment) as is_there:
                 if not is_there or path is None or isinstance(segment.index, SealedIndex):
                     return
-                made = segment.index if isinstance(segment.index, LiveIndex) else None
-                made = made or LiveIndex.of(self._segments.db.cursor(), segment.table)
-                segment.index = sealed = made.seal(segment.first)
-                sealed.save(path)
+                made = self._segments.indexed(segment)
+                sealed = made.seal(segment.first) if isinstance(made, LiveIndex) else made
+                segment.index = sealed
+                if isinstance(sealed, SealedIndex):
+                    sealed.save(path)
         except (duckdb.Error, OSError) as error:
             _log.warning("the index of segment %d was not written: %s", segment.first, error)
+
+    def _sum_up(self, segment: Segment) -> None:
+        if self._is_closing:
+            return
+        try:
+            self._travel.finish(segment)
+        except duckdb.Error as error:
+            if not self._is_closing and not segment.is_dropped:
+                _log.warning("the states of segment %d were not made: %s", segment.first, error)
 
     def _checkpoint(self, segment: Segment) -> None:
         log = self._log_of(segment)
@@ -157,14 +179,15 @@ class Upkeep:
                 self._segments.revive(segment)
 
     def _archive(self, segment: Segment, before: datetime) -> None:
-        if self._is_closing or segment.is_dropped or self._count(segment, "(created_at < ?) IS NOT TRUE", [before]):
-            return
-        size = segment.file.stat().st_size if segment.file is not None else 0
-        if self._has_room(size):
-            try:
-                self._rewrite(segment, "false", [])
-            except (duckdb.Error, OSError, pa.ArrowException) as error:
-                _log.warning("segment %d could not be archived, it stays as it is: %s", segment.first, error)
+        with self._deleting:
+            if self._is_closing or segment.is_dropped or self._count(segment, "(created_at < ?) IS NOT TRUE", [before]):
+                return
+            size = segment.file.stat().st_size if segment.file is not None else 0
+            if self._has_room(size):
+                try:
+                    self._rewrite(segment, "false", [])
+                except (duckdb.Error, OSError, pa.ArrowException) as error:
+                    _log.warning("segment %d could not be archived, it stays as it is: %s", segment.first, error)
 
     def _rewrite(self, segment: Segment, clause: str, values: list[Any]) -> int:
         """Write an archive of a segment without what a condition names; how many events that left out."""
