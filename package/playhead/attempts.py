@@ -38,6 +38,7 @@ ATTEMPTS = pa.schema(
         ("is_wanted", pa.bool_()),
     ]
 )  # fmt: skip
+COLUMNS = ATTEMPTS.names[: ATTEMPTS.names.index("last_seq") + 1]  # those of an executions frame
 # a column of an attempt: the events' column that it comes from, and of which row ("told": the last that counts and tells)
 _SOURCES = {
     "execution_id": ("execution_id", "first"), "job_id": ("job_id", "first"), "batch_id": ("batch_id", "first"),

@@ -103,6 +103,12 @@ def join(known: Known, rest: str) -> dict[str, Any]:
     return data
 
 
+def error_of(rest: str) -> str | None:
+    """The ``error`` of the text of the ``data`` column, where it is a text."""
+    error = _decode(rest.encode()).get("error") if "error" in rest else None
+    return error if isinstance(error, str) else None
+
+
 def utc(moment: datetime) -> datetime:
     """A time without a zone, or in any spelling of UTC, as UTC."""
     return moment.replace(tzinfo=UTC)

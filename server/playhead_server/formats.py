@@ -79,8 +79,8 @@ class _Sink:
         return found
 
 
-def stream(name: str, reader: pa.RecordBatchReader) -> Iterator[bytes]:
-    """The rows of a reader in a format, piece by piece."""
+def stream(name: str, reader: pa.RecordBatchReader, cursor: str) -> Iterator[bytes]:
+    """The rows of a reader in a format, piece by piece; a Parquet file says the position that it was read at."""
     if name == "ndjson":
         for batch in reader:
             yield b"".join(line + b"\n" for line in wire_lines(batch))
@@ -99,5 +99,7 @@ def stream(name: str, reader: pa.RecordBatchReader) -> Iterator[bytes]:
         writer.write_batch(batch)
         if piece := sink.take():
             yield piece
+    if name == "parquet":
+        writer.add_key_value_metadata({"playhead.cursor": cursor})
     writer.close()
     yield sink.take()

@@ -41,10 +41,11 @@ async def get_events(request: Request) -> Response:
         reader = await asyncio.to_thread(
             recording.arrow, where, at=at, after=after, upto=upto, limit=limit, offset=offset, descending=is_descending
         )
+        cursor = str(recording.cursor(upto))
         return StreamingResponse(
-            iterate_in_threadpool(formats.stream(name, reader)),
+            iterate_in_threadpool(formats.stream(name, reader, cursor)),
             media_type=formats.FORMATS[name],
-            headers={"X-Playhead-Cursor": str(recording.cursor(upto))},
+            headers={"X-Playhead-Cursor": cursor},
         )
     limit = params.number(query, "limit", 100, 0, _PAGE)
     size = 100 if limit is None else limit
@@ -128,7 +129,7 @@ async def get_executions(request: Request) -> Response:
     if name == "arrow":
         reader = (await asyncio.to_thread(ask)).slice(0, limit).to_reader()
         return StreamingResponse(
-            iterate_in_threadpool(formats.stream("arrow", reader)),
+            iterate_in_threadpool(formats.stream("arrow", reader, str(answered))),
             media_type=formats.FORMATS["arrow"],
             headers={"X-Playhead-Cursor": str(answered)},
         )

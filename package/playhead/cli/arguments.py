@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-Target = Annotated[str, typer.Argument(help="A recording (*.playhead) or a server's url.")]
+Target = Annotated[str, typer.Argument(help="A recording (*.playhead), an exported .parquet or a server's url.")]
 MaybeTarget = Annotated[
-    str | None, typer.Argument(help="A recording (*.playhead) or a server's url; the local server when not given.")
+    str | None,
+    typer.Argument(help="A recording (*.playhead), an exported .parquet or a server's url; else the local server."),
 ]
 Token = Annotated[str | None, typer.Option(envvar="PLAYHEAD_TOKEN", help="The server's token.")]
 
 
 def existing(target: str | None) -> str | None:
     """A target that is only read: a recording must be there, so that a misspelt path does not begin a new one."""
-    if target is not None and "://" not in target and not Path(target).is_dir():
+    if target is not None and "://" not in target and not Path(target).is_dir() and not Path(target).is_file():
         raise ValueError(f"there is no recording at {target}")
     return target

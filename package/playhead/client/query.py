@@ -22,11 +22,15 @@ class Answer(NamedTuple):
     cursor: str
 
     def table(self, limit: int | None) -> tuple[pa.Table, str]:
-        """All rows, and the position to go on from: where ``limit`` cut them off, that of the last one."""
+        """All rows, and the position to go on from."""
         table = self.reader.read_all()
-        if limit is None or table.num_rows < limit or not limit:
-            return table, self.cursor
-        return table, str(Cursor(Cursor.parse(self.cursor).epoch, table.column("seq")[-1].as_py()))
+        return table, self.end(limit, table.num_rows, table.column("seq")[-1].as_py() if table.num_rows else 0)
+
+    def end(self, limit: int | None, rows: int, last: int) -> str:
+        """The position to go on from after ``rows``: where ``limit`` cut them off, that of the last one."""
+        if limit is None or rows < limit or not limit:
+            return self.cursor
+        return str(Cursor(Cursor.parse(self.cursor).epoch, last))
 
 
 class EventQuery:
@@ -65,17 +69,23 @@ class EventQuery:
         return frame
 
     def to_parquet(self, path: str | os.PathLike[str]) -> int:
-        """Write a Parquet file (zstd); how many events it has. It appears whole or not at all."""
+        """
+        Write a Parquet file (zstd); how many events it has. It appears whole or not at all.
+
+        It says the position to go on from, and `connect` opens it again, to read.
+        """
         import pyarrow.parquet
 
         answer = self._ask()
         draft = Path(f"{os.fspath(path)}.part")
-        rows = 0
+        rows = last = 0
         try:
             with pyarrow.parquet.ParquetWriter(draft, answer.reader.schema, compression="zstd") as writer:
                 for batch in answer.reader:
                     writer.write_batch(batch)
                     rows += batch.num_rows
+                    last = batch.column("seq")[-1].as_py()
+                writer.add_key_value_metadata({"playhead.cursor": answer.end(self._limit, rows, last)})
             draft.rename(path)
         finally:
             draft.unlink(missing_ok=True)

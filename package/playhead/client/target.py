@@ -17,7 +17,7 @@ def connect(target: str | os.PathLike[str] | None = None, *, token: str | None =
 
     Args:
         target: Nothing for the local server (PLAYHEAD_URL, or what `playhead serve` wrote down); ``http(s)://…`` for
-            another; the path of a recording for one that no server holds.
+            another; the path of a recording for one that no server holds, or of a ``.parquet`` file that was exported.
         token: The server's token; PLAYHEAD_TOKEN, or what the local server wrote down, when not given.
 
     Raises:
@@ -37,8 +37,13 @@ def connect(target: str | os.PathLike[str] | None = None, *, token: str | None =
         return RemoteClient(text, token or known or os.environ.get("PLAYHEAD_TOKEN"))
     if "://" in text:
         raise ValueError(f"{text!r}: write http://…, https://… or the path of a recording")
-    if not text.endswith(".playhead") and not Path(text).is_dir():
-        raise ValueError(f"{text!r} is neither a url nor a recording; a recording's name ends in .playhead")
+    path = Path(text)
+    if not text.endswith(".playhead") and not path.is_dir():
+        if not path.is_file():
+            raise ValueError(f"{text!r} is neither a url nor a recording; a recording's name ends in .playhead")
+        if path.suffix != ".parquet":
+            make = f"playhead import {path.name} new.playhead"
+            raise ValueError(f"{text!r} cannot be opened as it is; `{make}` makes a recording of it")
     from playhead.client.local import LocalClient
 
     return LocalClient(text)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from playhead.columns import FRAME
+from playhead.attempts import COLUMNS, fold
+from playhead.columns import FRAME, error_of
 from playhead.frames.shape import executions_frame
-from playhead.recording.sql import unzoned, zoned
-from playhead.state import executions_sql
 
 
 def executions(events: pd.DataFrame) -> pd.DataFrame:
@@ -33,10 +31,10 @@ def executions(events: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"this is no events frame, {', '.join(missing)} is missing; use client.events(…).to_pandas()")
     about: dict[str, Any] = events.attrs.get("playhead", {})
     rows = pa.Table.from_pandas(events[list(FRAME)], preserve_index=False)
-    with duckdb.connect() as database:
-        database.register("events", unzoned(rows))
-        table = database.sql(f"{executions_sql('SELECT * FROM events')} ORDER BY first_seq").to_arrow_table()
-    return executions_frame(zoned(table), cursor=about.get("cursor", ""), filters=about.get("filters", {}))
+    failed = events["type"].isin(("job_failed", "job_cancelled"))
+    errors = [error_of(data) if told else None for data, told in zip(events["data"], failed, strict=True)]
+    table = fold(rows.append_column("error", pa.array(errors, pa.string()))).select(COLUMNS)
+    return executions_frame(table, cursor=about.get("cursor", ""), filters=about.get("filters", {}))
 
 
 def concurrency(events: pd.DataFrame) -> pd.DataFrame:

@@ -97,7 +97,7 @@ def cursor_of(file: Path) -> Cursor | None:
         numbers = found.read(columns=["seq"]).column("seq").to_numpy()
         if len(numbers) and not bool((numbers[1:] > numbers[:-1]).all()):
             raise ValueError(f"the events of {file.name} are not in log order; import it into a recording")
-        text = (found.schema_arrow.metadata or {}).get(b"playhead.cursor")
+        text = (found.metadata.metadata or {}).get(b"playhead.cursor")
     return Cursor.parse(text.decode()) if text else None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from playhead.attempts import ATTEMPTS, fold
+from playhead.attempts import ATTEMPTS, COLUMNS, fold
 from playhead.columns import utc
 from playhead.events import Cursor, Filter
 from playhead.recording import sql
@@ -20,7 +20,6 @@ from playhead.recording.sql import At
 from playhead.recording.travel import Travel
 from playhead.state import ACTIVE, STATES
 
-_FRAME = ATTEMPTS.names[: ATTEMPTS.names.index("last_seq") + 1]
 _AT_ONCE = 500_000  # events that are folded as they come; more are sorted by execution and folded in parts
 
 
@@ -50,7 +49,7 @@ class ExecutionHistory:
         table = pa.concat_tables(found) if found else ATTEMPTS.empty_table()
         if len(found) > 1:
             table = table.sort_by("first_seq")
-        return table.slice(offset, limit).select(_FRAME)
+        return table.slice(offset, limit).select(COLUMNS)
 
     def _named(self, where: Filter, at: At) -> pa.Table:
         """Every attempt of the pairs that a filter names by ids."""
