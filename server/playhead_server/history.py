@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -43,7 +42,7 @@ async def get_events(request: Request) -> Response:
         )
         cursor = str(recording.cursor(upto))
         return StreamingResponse(
-            iterate_in_threadpool(formats.stream(name, reader, cursor)),
+            formats.pieces(name, reader, cursor),
             media_type=formats.FORMATS[name],
             headers={"X-Playhead-Cursor": cursor},
         )
@@ -129,7 +128,7 @@ async def get_executions(request: Request) -> Response:
     if name == "arrow":
         reader = (await asyncio.to_thread(ask)).slice(0, limit).to_reader()
         return StreamingResponse(
-            iterate_in_threadpool(formats.stream("arrow", reader, str(answered))),
+            formats.pieces("arrow", reader, str(answered)),
             media_type=formats.FORMATS["arrow"],
             headers={"X-Playhead-Cursor": str(answered)},
         )

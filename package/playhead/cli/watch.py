@@ -83,5 +83,7 @@ def status(
     served = f"  serves {figures['recording']}" if "uptimeS" in figures else ""
     print(f"{client.url}{served}, cursor {figures['epoch']}:{figures['head']}")
     print(f"{figures['events']:,} events in {figures['segments']} segments, {figures['bytes'] / 1e6:.1f} MB on disk")
+    for gone in figures["missing"]:
+        print(f"missing: {gone}")
     if served:
         print(f"{figures['sockets']} sockets, {figures['streams']} streams, up {figures['uptimeS']:.0f} s")

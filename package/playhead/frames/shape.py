@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+_FEW = {"type", "state"}  # of few different values
+
 
 def events_frame(table: pa.Table, *, cursor: str, filters: dict[str, Any]) -> pd.DataFrame:
     """
@@ -19,7 +21,7 @@ def events_frame(table: pa.Table, *, cursor: str, filters: dict[str, Any]) -> pd
 
     Returns:
         A row an event; ``timestamp`` and ``created_at`` datetime64[us, UTC], ``seq`` int64, ``progress_percentage``
-        float64, the rest str. ``attrs["playhead"]`` is ``{"cursor", "count", "filters"}``. No events, same columns.
+        float64, ``type`` a category, the rest str. ``attrs["playhead"]`` is ``{"cursor", "count", "filters"}``. No events, same columns.
     """
     return _frame(table, cursor, filters)
 
@@ -30,12 +32,15 @@ def executions_frame(table: pa.Table, *, cursor: str, filters: dict[str, Any]) -
 
     Returns:
         ``queued``, ``started``, ``ended`` datetime64[us, UTC], ``duration`` timedelta64[us], ``attempt``, ``events``,
-        ``first_seq``, ``last_seq`` integers, ``progress`` float64 (0-100), the rest str; ``attrs`` as above.
+        ``first_seq``, ``last_seq`` integers, ``progress`` float64 (0-100), ``state`` a category, the rest str;
+        ``attrs`` as above.
     """
     return _frame(table, cursor, filters)
 
 
 def _frame(table: pa.Table, cursor: str, filters: dict[str, Any]) -> pd.DataFrame:
+    for name in _FEW & set(table.column_names):
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].dictionary_encode())
     frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=False)
     frame.attrs["playhead"] = {"cursor": cursor, "count": len(frame), "filters": dict(filters)}
     return frame
