@@ -68,12 +68,17 @@ def rows_of(executions: Executions) -> list[dict[str, Any]]:
     return [msgspec.structs.asdict(row) for row in executions.rows()]
 
 
-def rows_of_sql(recording: Recording, **asked: Any) -> list[dict[str, Any]]:
-    rows = recording.executions(**asked).to_pylist()
+def plain(table: pa.Table) -> list[dict[str, Any]]:
+    """An executions table as rows like those of `rows_of`."""
+    rows: list[dict[str, Any]] = table.to_pylist()
     for row in rows:
         duration = row.pop("duration")
         row["duration_ms"] = None if duration is None else duration.total_seconds() * 1000
     return rows
+
+
+def rows_of_sql(recording: Recording, **asked: Any) -> list[dict[str, Any]]:
+    return plain(recording.executions(**asked))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -137,14 +142,6 @@ def looped(events: Sequence[Event], wanted: Sequence[bool]) -> list[dict[str, An
     return [rows[seq] for seq in sorted(rows)]
 
 
-def plain(table: pa.Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.to_pylist()
-    for row in rows:
-        duration = row.pop("duration")
-        row["duration_ms"] = None if duration is None else duration.total_seconds() * 1000
-    return rows
-
-
 def folded(events: Sequence[Event], wanted: Sequence[bool], cuts: Iterable[int], forms: Sequence[str]) -> list[dict[str, Any]]:
     """What `fold` gives piece by piece; of a pair's older attempts is_mixed is that of its newest, as it says."""
     before, kept = None, {}
@@ -155,7 +152,7 @@ def folded(events: Sequence[Event], wanted: Sequence[bool], cuts: Iterable[int],
         assert table["first_seq"].to_pylist() == sorted(table["first_seq"].to_pylist())
         table.validate(full=True)
         kept |= {row["first_seq"]: row for row in plain(table)}
-        before = table.filter(table["is_newest"])
+        before = table.filter(table["is_newest"]).sort_by([("last_seq", "descending")])
     rows = [kept[seq] for seq in sorted(kept)]
     mixed = {(row["execution_id"], row["job_id"]): row["is_mixed"] for row in rows if row["is_newest"]}
     return [row | {"is_mixed": mixed[row["execution_id"], row["job_id"]]} for row in rows]
@@ -164,7 +161,7 @@ def folded(events: Sequence[Event], wanted: Sequence[bool], cuts: Iterable[int],
 _FORMS = st.lists(st.sampled_from(["plain", "chunks", "slice", "large", "dictionary"]), min_size=1, max_size=3)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_EVENTS, st.lists(st.booleans(), min_size=50, max_size=50), st.lists(st.integers(0, 50), max_size=4), _FORMS)
 def test_incremental_and_fold_agree(events: list[Event], wanted: list[bool], cuts: list[int], forms: list[str]) -> None:
     """For random events, at once and in pieces that each continue the newest attempts of those before."""
@@ -174,7 +171,7 @@ def test_incremental_and_fold_agree(events: list[Event], wanted: list[bool], cut
     assert folded(events, wanted, [min(cut, len(events)) for cut in cuts], forms) == expected
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_EVENTS)
 def test_sql_and_fold_agree(events: list[Event]) -> None:
     """For random events of several organisations: every column of an executions frame, where all are wanted."""

@@ -50,12 +50,12 @@ _SOURCES = {
 }  # fmt: skip
 
 # what a row does to its attempt
-_IS_OF, _QUEUES, _STARTS, _RUNS, _ENDS = 1, 2, 4, 8, 16
+_BELONGS, _QUEUES, _STARTS, _RUNS, _ENDS = 1, 2, 4, 8, 16
 _DEEDS_OF = {"job_queued": _QUEUES, START_TYPE: _STARTS | _RUNS, "job_progress": _RUNS} | dict.fromkeys(END_TYPES, _ENDS)
 _QUEUED, _RUNNING = STATES.index("queued"), STATES.index("running")
 _STATE_OF = {f"job_{state}": place for place, state in enumerate(STATES)}
 # by place in JOB_TYPES; the place after them is for every other type
-_DEEDS: Bits = np.array([*(_DEEDS_OF.get(kind, 0) | _IS_OF for kind in JOB_TYPES), 0], np.uint8)
+_DEEDS: Bits = np.array([*(_DEEDS_OF.get(kind, 0) | _BELONGS for kind in JOB_TYPES), 0], np.uint8)
 _OUTCOMES: Bits = np.array([*(_STATE_OF.get(kind, _QUEUED) for kind in JOB_TYPES), _QUEUED], np.uint8)
 _MOST = 2**21  # rows, whose number cubed is still an int64: a number for each execution, job and row
 _TYPES, _STATES = pa.array(JOB_TYPES), pa.array(STATES)
@@ -73,7 +73,7 @@ def fold(events: pa.Table, before: pa.Table | None = None) -> pa.Table:
             organization_id, site_url, site_name, goal, current_step, current_url, progress_percentage; error, a text
             in ``job_failed`` and ``job_cancelled`` only; wanted (bool), true where there is no such column. Text may be
             in dictionaries or large. Rows without job_id, or of a type not in `JOB_TYPES`, make nothing.
-        before: Rows of earlier folds, a pair's newest attempt or none of it; all events are later.
+        before: Rows of earlier folds in any order, of each pair its newest attempt or none; all events are later.
 
     Returns:
         The attempts that the events open or touch and the others of ``before``, with schema `ATTEMPTS`, in order of
@@ -122,7 +122,7 @@ def _acts(runs: _Runs, deeds: Bits) -> _Acts:
     """What the rows of each attempt do to it."""
     none = len(deeds)
     ends, ran, queues = (runs.first_of(np.flatnonzero(deeds & deed)) for deed in (_ENDS, _RUNS, _QUEUES))
-    start = np.where((ran <= ends) & (deeds.take(ran, mode="clip") & _STARTS != 0), ran, none)
+    start = np.where(deeds.take(ran, mode="clip") & _STARTS, ran, none)  # not after the end: that opens another attempt
     queue = np.where(queues <= np.minimum(ran, ends), queues, none)
     counts = (deeds != 0) & (np.arange(none) <= ends[runs.of_row])
     for deed, only in ((_STARTS, start), (_QUEUES, queue)):
@@ -158,7 +158,7 @@ class _Rows:
         if self._before is None:
             return deeds, outcomes
         state = _numbers(pc.index_in(self._before["state"], _STATES)).astype(np.uint8)
-        held = np.full(self._held, _IS_OF, np.uint8)
+        held = np.full(self._held, _BELONGS, np.uint8)
         for deed, name in ((_QUEUES, "queued"), (_STARTS | _RUNS, "started"), (_ENDS, "end_seq")):
             held[_known(self._before[name].combine_chunks())] |= deed
         held[state == _RUNNING] |= _RUNS
