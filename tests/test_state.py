@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import duckdb
 import msgspec
 import pyarrow as pa
 import pytest
@@ -22,7 +21,7 @@ from playhead.attempts import ATTEMPTS, fold
 from playhead.columns import to_arrow
 from playhead.events import JOB_TYPES, Cursor, Event
 from playhead.recording import Recording
-from playhead.state import Executions, executions_sql
+from playhead.state import Executions
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _DATA = st.fixed_dictionaries(
@@ -169,20 +168,6 @@ def test_incremental_and_fold_agree(events: list[Event], wanted: list[bool], cut
     expected = looped(events, wanted)
     assert folded(events, wanted, [], forms) == expected
     assert folded(events, wanted, [min(cut, len(events)) for cut in cuts], forms) == expected
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(_EVENTS)
-def test_sql_and_fold_agree(events: list[Event]) -> None:
-    """For random events of several organisations: every column of an executions frame, where all are wanted."""
-    table = to_arrow(events).drop_columns("id")
-    frame = pa.schema([ATTEMPTS.field(name) for name in ATTEMPTS.names[:19]])
-    with duckdb.connect() as database:
-        database.register("events", table)
-        rows = database.sql(f"{executions_sql('SELECT * FROM events')} ORDER BY first_seq").to_arrow_table().cast(frame)
-    found = fold(table_of(events, [True] * len(events), "plain").drop_columns("wanted"))
-    assert found["is_wanted"].to_pylist() == [True] * len(found)
-    assert found.select(frame.names).to_pylist() == rows.to_pylist()
 
 
 def test_a_fold_may_have_more_rows_than_keys_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 """
-What events make of an execution: the one definition, incremental and as SQL, side by side.
+What events make of an execution: the one definition, event by event.
 
 The rules, for the events of one (executionId, jobId) pair in log order, `JOB_TYPES` with a ``jobId`` only:
 
@@ -7,10 +7,10 @@ The rules, for the events of one (executionId, jobId) pair in log order, `JOB_TY
 - the first ``job_started``, ``job_progress`` before the end makes it *running*; only a start that comes first gives
   it ``started``; what comes before is *queued*;
 - the first end of an attempt ends it; later events are counted and change nothing else;
-- a start while running, a ``job_queued`` that is not the first word about the attempt: counted, nothing else;
+- a start while running, a ``job_queued`` that is not the first, or comes after it runs: counted, nothing else;
 - ``progress``, ``step``, ``url``, names and goal are the last ones told by an event that counts for more than that.
 
-`Executions` applies them event by event; `executions_sql` says the same to DuckDB. One property test holds the two
+`Executions` applies them event by event; `playhead.attempts.fold` a column at a time. One property test holds the two
 together (tests/test_state.py).
 """
 
@@ -23,7 +23,7 @@ from typing import Literal
 import msgspec
 
 from playhead.columns import known_fields
-from playhead.events import END_TYPES, JOB_TYPES, START_TYPE, Event
+from playhead.events import JOB_TYPES, START_TYPE, Event
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "running", "completed", "failed", "cancelled")
@@ -129,66 +129,3 @@ def _tell(row: Execution, event: Event) -> None:
         row.site_url = site_url
     if goal is not None:
         row.goal = goal
-
-
-def _quoted(types: Iterable[str]) -> str:
-    return ", ".join(f"'{kind}'" for kind in types)
-
-
-def executions_sql(events: str, wanted: str = "true") -> str:
-    """
-    A query with the columns of an executions frame, one row an attempt.
-
-    Args:
-        events: SQL of a relation with the columns of the recording's events table, already cut to what is asked.
-        wanted: SQL condition on ``type`` and ``timestamp``; executions without one event that meets it are left out.
-    """
-    ends = _quoted(END_TYPES)
-    last = "arg_max({0}, seq) FILTER (WHERE counts AND {0} IS NOT NULL)"
-    return f"""
-    WITH job_events AS (
-        SELECT seq, type, timestamp, execution_id, job_id, batch_id, current_step, current_url, progress_percentage,
-               site_name, site_url, goal,
-               CASE WHEN type IN ('job_failed', 'job_cancelled') AND json_type(data, '$.error') = 'VARCHAR'
-                    THEN json_extract_string(data, '$.error') END AS error,
-               type IN ({ends}) AS is_end, type = '{START_TYPE}' AS is_start
-        FROM ({events}) WHERE job_id IS NOT NULL AND type IN ({_quoted(JOB_TYPES)})
-    ), opened AS (
-        SELECT *, is_start AND coalesce(last_value(CASE WHEN is_end THEN true WHEN is_start THEN false END IGNORE NULLS)
-                  OVER (PARTITION BY execution_id, job_id ORDER BY seq
-                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), false) AS opens
-        FROM job_events
-    ), numbered AS (
-        SELECT *, (1 + sum(opens::INT) OVER (PARTITION BY execution_id, job_id ORDER BY seq
-                  ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))::INT AS attempt FROM opened
-    ), bounds AS (
-        SELECT *, min(CASE WHEN is_end THEN seq END) OVER pair AS end_seq,
-                  min(CASE WHEN is_start OR type = 'job_progress' THEN seq END) OVER pair AS run_seq,
-                  min(CASE WHEN type = 'job_queued' THEN seq END) OVER pair AS queue_seq
-        FROM numbered WINDOW pair AS (PARTITION BY execution_id, job_id, attempt)
-    ), weighed AS (
-        SELECT *, seq <= coalesce(end_seq, seq)
-                  AND (NOT is_start OR seq = run_seq)
-                  AND (type <> 'job_queued' OR (seq = queue_seq AND seq < coalesce(run_seq, seq + 1))) AS counts
-        FROM bounds
-    ), summed AS (
-        SELECT execution_id, job_id, arg_min([batch_id], seq)[1] AS batch_id, attempt,
-               arg_min(type, seq) FILTER (WHERE seq = end_seq) AS end_type,
-               bool_or(seq = run_seq AND counts) AS ran,
-               min(timestamp) FILTER (WHERE counts AND type = 'job_queued') AS queued,
-               min(timestamp) FILTER (WHERE counts AND is_start) AS started,
-               min(timestamp) FILTER (WHERE seq = end_seq) AS ended,
-               {last.format("progress_percentage")} AS progress, {last.format("current_step")} AS step,
-               {last.format("current_url")} AS url, {last.format("site_name")} AS site_name,
-               {last.format("site_url")} AS site_url, {last.format("goal")} AS goal,
-               min(error) FILTER (WHERE seq = end_seq) AS error,
-               bool_or({wanted}) AS is_wanted, count(*) AS events, min(seq) AS first_seq, max(seq) AS last_seq
-        FROM weighed GROUP BY execution_id, job_id, attempt
-    )
-    SELECT execution_id, job_id, batch_id, attempt,
-           CASE end_type WHEN 'job_completed' THEN 'completed' WHEN 'job_failed' THEN 'failed'
-                WHEN 'job_cancelled' THEN 'cancelled' ELSE if(ran, 'running', 'queued') END AS state,
-           queued, started, ended, (epoch_us(ended) - epoch_us(started))::BIGINT AS duration,
-           progress, step, url, site_name, site_url, goal, error, events, first_seq, last_seq
-    FROM summed WHERE is_wanted
-    """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,6 @@ import pyarrow.parquet
 from starlette.requests import Request
 
 from playhead.columns import wire_lines
-from playhead.recording.upkeep import give_way
 from playhead_server import params
 from playhead_server.problems import Problem
 
@@ -95,7 +94,7 @@ async def pieces(name: str, reader: pa.RecordBatchReader, cursor: str) -> AsyncI
         _THREADS.submit(made.close)  # it holds what it reads in place
 
 
-def stream(name: str, reader: pa.RecordBatchReader, cursor: str) -> Iterator[bytes]:
+def stream(name: str, reader: pa.RecordBatchReader, cursor: str) -> Generator[bytes]:
     """The rows of a reader in a format, piece by piece; a Parquet file says the position that it was read at."""
     if name == "ndjson":
         for batch in reader:

@@ -21,7 +21,8 @@ def events_frame(table: pa.Table, *, cursor: str, filters: dict[str, Any]) -> pd
 
     Returns:
         A row an event; ``timestamp`` and ``created_at`` datetime64[us, UTC], ``seq`` int64, ``progress_percentage``
-        float64, ``type`` a category, the rest str. ``attrs["playhead"]`` is ``{"cursor", "count", "filters"}``. No events, same columns.
+        float64, ``type`` a category, the rest str. ``attrs["playhead"]`` is ``{"cursor", "count", "filters"}``.
+        No events, same columns.
     """
     return _frame(table, cursor, filters)
 
