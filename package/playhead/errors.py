@@ -108,7 +108,7 @@ class RecordingDamaged(_PathReason):
     """The directory is no recording, or part of it cannot be read."""
 
     def __str__(self) -> str:
-        return f"{self.path} cannot be opened as a recording: {self.reason}"
+        return f"{self.path} is no whole recording: {self.reason}"
 
 
 class RecordingFull(_PathReason):

@@ -10,7 +10,7 @@ delta-coded, which makes the file a fifth smaller and quicker to write than dict
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from playhead.columns import TABLE
 from playhead.events import Cursor
 from playhead.recording import sql
+from playhead.recording.damage import checksum
 from playhead.recording.directory import sync
 
 _ROWS = 16_384  # a row group
@@ -29,8 +30,12 @@ _DELTA = {
 }  # fmt: skip
 
 
-def write(rows: Iterator[pa.RecordBatch], path: Path) -> int:
-    """Write rows of the table in order of seq; how many there were. Without any there is no file."""
+def write(rows: Iterator[pa.RecordBatch], path: Path, expect: Callable[[str, int], None]) -> int:
+    """
+    Write rows of the table in order of seq; how many there were. Without any there is no file.
+
+    ``expect`` is told the file's name and its checksum before it appears.
+    """
     draft = path.parent / f".{path.name}.tmp"
     count = 0
     try:
@@ -44,6 +49,7 @@ def write(rows: Iterator[pa.RecordBatch], path: Path) -> int:
         if count:
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
+            expect(path.name, checksum(draft))
             draft.rename(path)
             sync(path.parent)
     finally:

@@ -17,12 +17,15 @@ number of processes.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from playhead.errors import RecordingDamaged, RecordingInUse, RecordingTooNew
 from playhead.times import now, time_text
@@ -33,13 +36,23 @@ _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it appears whole or not at all, also after a power cut."""
+    """Write a text as a file, whole or not at all."""
+    with whole(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears whole or not at all when the block ends, also after a power cut."""
     draft = path.with_suffix(".tmp")
-    with draft.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    finally:
+        draft.unlink(missing_ok=True)
     sync(path.parent)
 
 
@@ -108,7 +121,8 @@ class Directory:
             self._lock = -1
 
     def _check_new(self, create: bool) -> None:
-        if self.path.is_dir() and any(item.name not in {"lock", "segments", "archive"} for item in self.path.iterdir()):
+        begun = {"lock", "segments", "archive", "recording.tmp"}  # by a process that was killed
+        if self.path.is_dir() and any(item.name not in begun for item in self.path.iterdir()):
             raise RecordingDamaged(str(self.path), "it holds other files and no recording.json; name an empty place")
         if self.path.exists() and not self.path.is_dir():
             raise RecordingDamaged(str(self.path), "it is a file; a recording is a directory")
@@ -121,8 +135,8 @@ class Directory:
         try:
             self.segments.mkdir(parents=True, exist_ok=True)
             self.archive.mkdir(exist_ok=True)
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if os.access(self.segments, os.W_OK) and os.access(self.path, os.W_OK):
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)  # who may only read must see it held
+            if all(os.access(path, os.W_OK) for path in (self.path, self.archive, *self.segments.glob("*.duckdb*"))):
                 return handle, False
             os.close(handle)
         except OSError as error:

@@ -13,7 +13,7 @@ from playhead.attempts import ATTEMPTS, COLUMNS, fold
 from playhead.columns import utc
 from playhead.events import Cursor, Filter
 from playhead.recording import sql
-from playhead.recording.history import History, Pair, Span, union
+from playhead.recording.history import History, Pair, Span, pairs_of, union
 from playhead.recording.index import digest, pair_digests
 from playhead.recording.segments import Segments
 from playhead.recording.sql import At
@@ -71,7 +71,7 @@ class ExecutionHistory:
 
     def _strays(self, events: pa.Table, batches: Sequence[str], upto: int) -> list[Pair]:
         """The pairs of which some events name another batch or none: the batch of a pair is that of its first event."""
-        pairs = list(dict.fromkeys(zip(events["execution_id"].to_pylist(), events["job_id"].to_pylist(), strict=True)))
+        pairs = pairs_of(events)
         if not pairs:
             return []
         digests, ours = pair_digests(pairs), np.array([digest(name) for name in batches], np.uint64)

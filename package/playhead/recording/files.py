@@ -7,6 +7,7 @@ A checkpoint of the file being written would block its commits for its whole len
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -21,8 +22,7 @@ _SETTINGS = (
     "SET enable_progress_bar = false",
     "PRAGMA disable_checkpoint_on_shutdown",  # a forked child that ends must not write to its parent's files
 )
-_ROW_GROUP = 61_440  # half of DuckDB's own: a question skips more and two threads share what is left
-_OF_A_SEGMENT = (".duckdb", ".duckdb.wal", ".index.npz", ".states.arrow")
+_ROW_GROUP = 61_440  # half of DuckDB's own: a question skips more
 
 
 def connect(temporary: Path | None) -> duckdb.DuckDBPyConnection:
@@ -34,7 +34,12 @@ def connect(temporary: Path | None) -> duckdb.DuckDBPyConnection:
 
 
 def attach(db: duckdb.DuckDBPyConnection, first: int, file: Path | None, *, is_read_only: bool) -> str:
-    """Attach a segment's file, made where it is not there (in memory for None); the SQL name of its events."""
+    """
+    Attach a segment's file, made where it is not there (in memory for None); the SQL name of its events.
+
+    Raises:
+        duckdb.Error: it cannot be read.
+    """
     name = str(file or ":memory:").replace("'", "''")
     how = "READ_ONLY" if is_read_only and file is not None else f"ROW_GROUP_SIZE {_ROW_GROUP}"
     db.cursor().execute(f"ATTACH IF NOT EXISTS '{name}' AS s{first} ({how})")
@@ -69,24 +74,26 @@ def _generation(file: Path) -> int:
 
 def clear(directory: Directory, found: dict[int, Path], dropped: set[int]) -> None:
     """Remove what a crash left: drafts, archives and DuckDB files that a later archive replaced, dropped segments."""
-    for draft in [*directory.archive.glob(".*.tmp"), *directory.segments.glob("*.tmp")]:
+    shutil.rmtree(directory.path / "tmp", ignore_errors=True)
+    for draft in [*directory.archive.glob(".*.tmp"), *directory.segments.glob("*.tmp"), *directory.path.glob("*.tmp")]:
         draft.unlink(missing_ok=True)
     for file in directory.archive.glob("[0-9]*.parquet"):
         if file != found[int(file.stem.split("-")[0])]:
             file.unlink()
-    for file in directory.segments.glob("*.duckdb"):
-        if found[int(file.stem)].suffix == ".parquet":
-            remove(directory.segments, int(file.stem), file, is_replaced=True)
-    for first in dropped & found.keys():
-        remove(directory.segments, first, found[first], is_replaced=False)
+    for first in {int(file.name.partition(".")[0]) for file in directory.segments.glob("*.duckdb*")} & found.keys():
+        if found[first].suffix == ".parquet":
+            remove(directory.segments, first, None, is_replaced=True)
+    for first in dropped:
+        remove(directory.segments, first, found.get(first), is_replaced=False)
 
 
 def remove(folder: Path, first: int, file: Path | None, *, is_replaced: bool) -> None:
-    """Remove a segment's file, and what is kept about it unless its archive goes on with that."""
-    if file is not None:
+    """Remove a segment's file and its logs, and what is kept about it unless its archive goes on with that."""
+    if file is not None and file.suffix == ".parquet":
         file.unlink(missing_ok=True)
         sync(file.parent)
-    for suffix in _OF_A_SEGMENT[:2] if is_replaced else _OF_A_SEGMENT:
-        if not (is_replaced and file is not None and file.suffix == ".parquet"):
-            (folder / f"{first:018d}{suffix}").unlink(missing_ok=True)
-    sync(folder)
+    gone = list(folder.glob(f"{first:018d}.{'duckdb*' if is_replaced else '*'}"))
+    for one in gone:
+        one.unlink(missing_ok=True)
+    if gone:
+        sync(folder)

@@ -24,7 +24,8 @@ from playhead.recording.sql import At
 
 __all__ = ["EVERYTHING", "At", "History", "Span"]
 EVERYTHING = Filter()
-_PIECE = 65_536
+_PIECE = 61_440  # rows that are read at once of a large answer: a row group, so by one thread
+_BATCH = 16_384  # rows that are given on at once
 Pair = tuple[str | None, str]
 
 
@@ -58,7 +59,12 @@ class History:
 
     @contextlib.contextmanager
     def pieces(self, where: Filter, span: Span, at: At) -> Iterator[list[Piece]]:
-        """The pieces to read, in order of seq, held while the block runs."""
+        """
+        The pieces to read, in order of seq, held while the block runs.
+
+        Raises:
+            RecordingDamaged: one of them cannot be read, which it names; asked again, the others answer.
+        """
         last = min(span.last, at.seq) if isinstance(at, Cursor) else span.last
         since = -(2**62) if where.since is None else micros(where.since)
         until = 2**62 if where.until is None else micros(where.until) - 1
@@ -75,7 +81,8 @@ class History:
                     piece = narrowed
                 if piece.first <= piece.last:
                     found.append(piece)
-            yield found
+            with self._segments.guarded([piece.segment for piece in found]):
+                yield found
 
     def table(
         self, where: Filter, span: Span, at: At, *, limit: int | None = None, offset: int = 0, descending: bool = False
@@ -127,11 +134,12 @@ class History:
         with self.pieces(where, span, at) as pieces:
             if clause == "true":
                 pieces, offset = _counted(pieces, None, offset, descending)
-            for piece in reversed(pieces) if descending else pieces:
+            ordered = pieces[::-1] if descending else pieces
+            for piece in _parts(ordered, descending) if clause == "true" else ordered:
                 query, _ = union([piece], sql.columns(is_frame=True), clause)
                 if descending:  # a scan upwards keeps the order of insertion, which is that of seq
                     query += " ORDER BY seq DESC"
-                for batch in self.ask(query, values).to_arrow_reader(_PIECE):
+                for batch in self.ask(query, values).to_arrow_reader(_BATCH):
                     skipped = min(offset, batch.num_rows)
                     offset -= skipped
                     part = batch.slice(skipped, limit)
@@ -195,6 +203,14 @@ class History:
         return self._segments.db.cursor().sql(query, params=values)
 
 
+def _parts(pieces: list[Piece], descending: bool) -> Iterator[Piece]:
+    """The pieces, cut small."""
+    for piece in pieces:
+        starts = range(piece.first, piece.last + 1, _PIECE)
+        for first in reversed(starts) if descending else starts:
+            yield Piece(piece.segment, first, min(first + _PIECE - 1, piece.last))
+
+
 def _narrowed(piece: Piece, index: Index, where: Filter, since: int, until: int) -> Piece | None:
     """What of a piece can hold a match, by the segment's index; None for nothing."""
     if index.times.last < since or index.times.first > until:
@@ -248,3 +264,10 @@ def pair_keys(executions: pa.ChunkedArray, jobs: pa.ChunkedArray) -> pa.ChunkedA
     """One text for each (executionId, jobId); no id is another text than an empty one."""
     named = pc.fill_null(pc.binary_join_element_wise("=", executions, ""), "")
     return pc.binary_join_element_wise(named, jobs, "\0")
+
+
+def pairs_of(rows: pa.Table) -> list[Pair]:
+    """Each (executionId, jobId) that rows name, once."""
+    names = ["execution_id", "job_id"]
+    pairs = rows.select(names).group_by(names, use_threads=False).aggregate([])
+    return list(zip(pairs["execution_id"].to_pylist(), pairs["job_id"].to_pylist(), strict=True))

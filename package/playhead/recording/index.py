@@ -13,7 +13,6 @@ each, counted from the segment's (``ranges``); for a pair also the digest of its
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from playhead.events import JOB_TYPES
+from playhead.recording.directory import whole
 from playhead.recording.identities import EventIds, Flags, LiveIds, Numbers, Seqs, held
 
 KINDS = ("execution_id", "batch_id", "job_id")
@@ -323,12 +323,8 @@ class SealedIndex:
 
     def save(self, path: Path) -> None:
         """Write it; it appears whole or not at all."""
-        draft = path.with_suffix(".tmp")
-        with draft.open("wb") as file:
+        with whole(path) as file:
             np.savez(file, **self._arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
 
     @classmethod
     def read(cls, path: Path, segment: int, last: int) -> SealedIndex | None:

@@ -12,7 +12,6 @@ than they ended in (without their end they would count as running).
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from playhead.attempts import ATTEMPTS
-from playhead.recording.directory import sync
+from playhead.recording.directory import whole
 from playhead.state import ACTIVE
 
 _VERSION = 1
@@ -69,17 +68,11 @@ class Keyframes:
         """Write them, whole or not at all; from then on they are read from there."""
         about = {"version": _VERSION, "segment": segment, "positions": self.positions, "latest": self.latest}
         schema = ATTEMPTS.with_metadata({_KEY: json.dumps(about).encode()})
-        draft = path.with_suffix(".tmp")
         options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with draft.open("wb") as file:
-            with pa.ipc.new_file(file, schema, options=options) as writer:
-                for rows in self._rows:
-                    arrays = [column.combine_chunks() for column in rows.columns]
-                    writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-        sync(path.parent)
+        with whole(path) as file, pa.ipc.new_file(file, schema, options=options) as writer:
+            for rows in self._rows:
+                arrays = [column.combine_chunks() for column in rows.columns]
+                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
         self._file, self._rows = pa.ipc.open_file(pa.memory_map(str(path))), []
 
     @classmethod

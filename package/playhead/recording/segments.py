@@ -11,55 +11,26 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
-from playhead.errors import RecordingDamaged
+from playhead.errors import RecordingDamaged, RecordingInUse
 from playhead.recording import archive, files
-from playhead.recording.catalogue import Catalogue, Missing
+from playhead.recording.catalogue import LEAP, Catalogue, Missing
+from playhead.recording.damage import flaw, is_passing, unreadable
 from playhead.recording.directory import Directory, sync
 from playhead.recording.index import Index, LiveIndex, SealedIndex
+from playhead.recording.segment import Segment
 
-if TYPE_CHECKING:
-    from playhead.recording.keyframes import Keyframes
-
-_LEAP = 1_000_000_000  # where the newest segment is lost, nobody knows how far it went: numbers go on behind that
+__all__ = ["Segment", "Segments"]
 _REVIVE_S = 10.0
 _log = logging.getLogger("playhead.recording")
-
-
-class Segment:
-    """
-    A range of seq and where its events are.
-
-    Attributes:
-        first, last: The range it was given.
-        oldest, rows: The oldest seq and the number of events that are left.
-        file: Its DuckDB file, or its Parquet file when it is archived.
-        table: SQL of its events.
-        index: Where it holds what; None where it is not made yet: everything may be anywhere in it.
-        states: Who was active when; None where it is not made yet.
-    """
-
-    def __init__(self, first: int, file: Path | None, table: str) -> None:
-        self.first, self.file, self.table = first, file, table
-        self.last = first - 1
-        self.oldest = first
-        self.rows = 0
-        self.readers = 0
-        self.is_dropped = False
-        self.index: Index | None = None
-        self.states: Keyframes | None = None
-
-    @property
-    def is_archived(self) -> bool:
-        """Whether it is a Parquet file."""
-        return self.file is not None and self.file.suffix == ".parquet"
 
 
 class Segments:
@@ -76,20 +47,23 @@ class Segments:
     def __init__(self, directory: Directory | None, path: Path) -> None:
         self._directory, self.path = directory, path
         self.is_read_only = directory is None or directory.is_read_only
-        self._lock = threading.Lock()
+        self._lock, self._checking, self._noting = threading.Lock(), threading.Lock(), threading.Lock()
         self._leaving: list[Segment] = []  # dropped while somebody reads them
         self.when_sealed: Callable[[], None] = lambda: None  # called when there is one more to take care of
+        self.when_lost: Callable[[int], None] = lambda first: None  # what was made of it and later ones is of no use
         self.missing: list[Missing] = []
         self.version = 0
         self.export_epoch = "export"
+        self._catalogue = Catalogue(path / "segments.json")
         try:
             self.db = files.connect(path / "tmp" if directory is not None and not self.is_read_only else None)
             self._all = self._open_all(directory) if directory is not None else [self._open_export(path)]
+            newest = self._all[-1]
+            newest.index = self.live = LiveIndex.of(self.db.cursor(), newest.table)
         except (duckdb.Error, OSError, ValueError) as error:
+            if held := re.search(r"Could not set lock.*?(?:PID (\d+)|$)", str(error)):
+                raise RecordingInUse(str(path), None, int(held[1]) if held[1] else None) from error
             raise RecordingDamaged(str(path), str(error).splitlines()[0]) from error
-        newest = self._all[-1]
-        self.live = LiveIndex.of(self.db.cursor(), newest.table)
-        newest.index = self.live
         for gone in self.missing:
             _log.warning("%s: %s", path, gone)
 
@@ -140,7 +114,7 @@ class Segments:
     def holding(self, segment: Segment) -> Iterator[bool]:
         """One segment kept in place; False where it was dropped before."""
         with self._lock:
-            is_there = not segment.is_dropped
+            is_there = not (segment.is_dropped or segment.is_lost)
             segment.readers += is_there
         try:
             yield is_there
@@ -158,26 +132,42 @@ class Segments:
 
     def rotate(self) -> None:
         """Begin the next segment; the writer thread only."""
-        segment = self._open_file(self.newest.last + 1)
-        sync(self._segments_folder)
+        sealed, segment = self.newest, self._open_file(self.newest.last + 1)
+        try:
+            sync(self._segments_folder)
+            self._write_catalogue(segment)
+        except OSError:
+            files.detach(self.db, segment.first)
+            files.remove(self._segments_folder, segment.first, segment.file, is_replaced=False)
+            raise
         segment.index = self.live = LiveIndex()
         with self._lock:
             self._all.append(segment)
-        self._note()
+        if sealed.flaw is not None:
+            self._lose(sealed, sealed.flaw)
         self.when_sealed()
 
-    def drop(self, segments: list[Segment]) -> None:
-        """Forget segments; a file goes when nobody reads it. Never the newest."""
+    def drop(self, segments: list[Segment], *, have_expired: bool = False) -> None:
+        """Forget segments, never the newest; a file goes when nobody reads it. So does what is missing before expired ones."""
         with self._lock:
+            segments = [segment for segment in segments if segment in self._all]
+            if not segments:
+                return
             for segment in segments:
                 self._all.remove(segment)
                 segment.is_dropped = True
                 self._leaving.append(segment)
             self.version += 1
             idle = [segment for segment in segments if not segment.readers]
-        self._note()
+            first = min(self._all[0].first, max(one.first for one in segments)) if have_expired else 0
+            past = [gone for gone in self.missing if gone.last is not None and gone.last < first]
+            self.missing = [gone for gone in self.missing if gone not in past]
+        self.note()  # where the disk is full it may fail, and what is removed now makes room for it
+        for gone in past:
+            self._remove_missing(gone.first)
         for segment in idle:
             self._remove(segment)
+        self.note()
 
     def replace(self, old: Segment, file: Path) -> None:
         """Have an archive stand in for a segment that it was written from."""
@@ -187,8 +177,10 @@ class Segments:
                 return
         new = Segment(old.first, file, archive.relation(self.db, file))
         self.measure(new)
-        new.last, new.index, new.states = old.last, old.index, old.states
+        new.last, new.index, new.states, new.is_checked = old.last, old.index, old.states, True
         with self._lock:
+            if old not in self._all:
+                return
             self._all[self._all.index(old)] = new
             self.version += new.rows != old.rows
             old.is_dropped = True
@@ -210,15 +202,40 @@ class Segments:
         segment.oldest = row[1] if row[1] is not None else segment.first
         segment.last = max(segment.last, row[2] if row[2] is not None else segment.first - 1)
 
-    def lost(self, segment: Segment, reason: str) -> None:
-        """A segment turned out to be unreadable: from now on it is missing, and what is left is answered from."""
-        with self._lock:
-            if segment.is_dropped or segment is self._all[-1]:
-                return
-            self._all.remove(segment)
-            self.version += 1
-        self.missing.append(Missing(segment.first, segment.last, reason))
-        _log.error("%s: %s", self.path, self.missing[-1])
+    @contextlib.contextmanager
+    def guarded(self, segments: Sequence[Segment]) -> Iterator[None]:
+        """
+        While segments that are held are read.
+
+        Raises:
+            RecordingDamaged: one turned out to be unreadable; it is missing from now on, and asking again is answered
+                from what is left.
+        """
+        for segment in segments:
+            if segment.is_archived and not segment.is_checked:
+                with self._checking:
+                    if not segment.is_checked and (reason := self._flaw(segment)) is not None:
+                        raise self._lose(segment, reason)
+                    segment.is_checked = True
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError) as error:  # a stream of Arrow has DuckDB's as OSError
+            for segment in [] if is_passing(error) else segments:
+                if (reason := self._flaw(segment)) is not None:
+                    raise self._lose(segment, reason) from error
+            raise
+
+    def expect(self, name: str, checksum: int) -> None:
+        """Note the checksum of an archive that is about to be there."""
+        self._catalogue.checksums[name] = checksum
+        self._write_catalogue()
+
+    def note(self) -> None:
+        """Write down which segments there are; where that fails, it is done next time."""
+        try:
+            self._write_catalogue()
+        except OSError as error:
+            _log.warning("%s: the catalogue was not written: %s", self.path, error)
 
     def revive(self, segment: Segment) -> None:
         """Attach a DuckDB file again, once nobody reads it: a checkpoint that fails leaves it refusing every query."""
@@ -252,33 +269,64 @@ class Segments:
     def _segments_folder(self) -> Path:
         return self.path / "segments"
 
-    def _note(self) -> None:
-        """Write down which segments there are."""
+    def _flaw(self, segment: Segment) -> str | None:
+        """What is wrong with a segment's file, all of it read."""
+        expected = self._catalogue.checksums.get(segment.file.name) if segment.file is not None else None
+        return flaw(self.db, segment.table, segment.file, expected)
+
+    def _lose(self, segment: Segment, reason: str) -> RecordingDamaged:
+        """Have a segment count as missing, the newest one once another is begun; the error that says so."""
+        gone = Missing(segment.first, segment.last, reason)
         with self._lock:
-            ranges: list[tuple[int, int | None]] = [(one.first, one.last) for one in self._all[:-1]]
-            ranges.append((self._all[-1].first, None))
-            ranges += [(gone.first, gone.last) for gone in self.missing if gone.first < self._all[-1].first]
-            dropped = [one.first for one in self._leaving if all(one.first != other.first for other in self._all)]
-            self._catalogue.write(ranges, dropped)
+            is_new = segment in self._all
+            if is_new and segment is self._all[-1]:
+                segment.flaw, is_new = reason, False
+            elif is_new:
+                self._all.remove(segment)
+                segment.is_lost = True
+                self.missing = sorted([*self.missing, gone])
+                self.version += 1
+        if is_new:
+            _log.error("%s: %s", self.path, gone)
+            self.when_lost(segment.first)
+            if not self.is_read_only:
+                self.note()
+        return RecordingDamaged(str(self.path), str(gone))
+
+    def _write_catalogue(self, newest: Segment | None = None) -> None:
+        with self._noting:
+            with self._lock:  # not while it is written: readers need it
+                every = self._all if newest is None else [*self._all, newest]
+                ranges: list[tuple[int, int | None]] = [(one.first, one.last) for one in every[:-1]]
+                ranges.append((every[-1].first, None))
+                dropped = [one.first for one in self._leaving if all(one.first != other.first for other in every)]
+                missing = list(self.missing)
+            self._catalogue.write(ranges, missing, dropped)
 
     def _open_all(self, directory: Directory) -> list[Segment]:
-        self._catalogue = Catalogue(self.path / "segments.json")
-        found = files.find(directory)
+        catalogue, found = self._catalogue, files.find(directory)
         if not self.is_read_only:
-            files.clear(directory, found, self._catalogue.dropped)
-        there = {first: file for first, file in found.items() if first not in self._catalogue.dropped}
+            files.clear(directory, found, catalogue.dropped)
+            if not found and not catalogue.is_there:
+                catalogue.write([], [], [])  # before there is a file, so that one that it does not name never held anything
+        there = {first: file for first, file in found.items() if first not in catalogue.dropped}
         opened: list[Segment] = []
         for first, file in sorted(there.items()):
             try:
-                opened.append(self._open_file(first, file))
+                opened.append(self._open_known(first, file, is_newest=first == max(there)))
             except (duckdb.Error, OSError, ValueError) as error:
-                last = self._catalogue.ranges.get(first) or min((one - 1 for one in there if one > first), default=None)
-                reason = f"{file.name} cannot be read: {str(error).splitlines()[0]}"
-                self.missing.append(Missing(first, last, reason))
-        self.missing = sorted([*self.missing, *self._catalogue.missing(set(there))])
-        after = max([1, *(one.last + 1 for one in opened)])
-        if self.missing:
-            after = max([after, *(gone.first + _LEAP if gone.last is None else gone.last + 1 for gone in self.missing)])
+                if is_passing(error):
+                    raise
+                if catalogue.is_there and first > max(catalogue.ranges, default=0):
+                    there.pop(first)  # killed while it was made
+                    if not self.is_read_only:
+                        files.remove(self._segments_folder, first, file, is_replaced=False)
+                else:
+                    self.missing.append(Missing(first, catalogue.last_of(first, there), unreadable(file, error)))
+        named = {gone.first for gone in self.missing}
+        self.missing = sorted([*self.missing, *(gone for gone in catalogue.missing(there) if gone.first not in named)])
+        ends = [gone.first + LEAP if gone.last is None else gone.last + 1 for gone in self.missing]
+        after = max([1, *(one.last + 1 for one in opened), *ends])
         if not opened or opened[-1].is_archived or opened[-1].last + 1 < after:
             opened.append(self._open_file(after))
         for segment in opened[:-1]:
@@ -286,8 +334,29 @@ class Segments:
             segment.index = SealedIndex.read(path, segment.first, segment.last) if path else None
         self._all = opened
         if not self.is_read_only:
-            self._note()
+            self._forget_states({gone.first for gone in self.missing} ^ catalogue.lost.keys())
+            self.note()
         return opened
+
+    def _open_known(self, first: int, file: Path, *, is_newest: bool) -> Segment:
+        """A segment that was there before, as far as it can be read; what is missing at its end is."""
+        last = self._catalogue.ranges.get(first)
+        if first in self._catalogue.ranges and not file.stat().st_size:
+            raise ValueError("it is empty")  # DuckDB would make a new one of it
+        segment = self._open_file(first, file)
+        if segment.is_archived:
+            segment.last = max(segment.last, last or 0)  # the newest of them may be deleted
+        elif last is not None and segment.last < last:
+            self.missing.append(Missing(segment.last + 1, last, f"{file.name} ends before"))
+        if (is_newest or first in self._catalogue.lost) and (reason := self._flaw(segment)) is not None:
+            raise ValueError(reason)
+        return segment
+
+    def _forget_states(self, changed: set[int]) -> None:
+        """Keyframes go on from what is before them: they are made again where that is missing now, or is not any more."""
+        for file in self._segments_folder.glob("*.states.arrow") if changed else ():
+            if int(file.name.partition(".")[0]) >= min(changed):
+                file.unlink(missing_ok=True)
 
     def _open_file(self, first: int, file: Path | None = None) -> Segment:
         if file is not None and file.suffix == ".parquet":
@@ -309,7 +378,7 @@ class Segments:
         return segment
 
     def _remove(self, segment: Segment) -> None:
-        """Remove the files of one that nobody reads any more, but those that its archive goes on with."""
+        """Remove the files of one that nobody reads any more, but what its archive goes on with."""
         if not segment.is_archived:
             with contextlib.suppress(duckdb.Error):
                 files.detach(self.db, segment.first)
@@ -317,5 +386,14 @@ class Segments:
         files.remove(self._segments_folder, segment.first, segment.file, is_replaced=is_replaced)
         with self._lock:
             self._leaving = [one for one in self._leaving if one is not segment]
-        if not is_replaced:
-            self._note()
+        if segment.file is not None:
+            self._catalogue.checksums.pop(segment.file.name, None)
+        self.note()
+
+    def _remove_missing(self, first: int) -> None:
+        """Remove what there still is of one that is missing and has expired."""
+        assert self._directory is not None
+        with contextlib.suppress(duckdb.Error):  # it may not be attached
+            files.detach(self.db, first)
+        files.remove(self._segments_folder, first, files.find(self._directory).get(first), is_replaced=False)
+

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from playhead.attempts import ATTEMPTS, fold
 from playhead.columns import micros
 from playhead.events import Cursor, Filter
-from playhead.recording.history import EVERYTHING, History, Span
+from playhead.recording.history import EVERYTHING, History, Pair, Span, pairs_of
 from playhead.recording.index import pair_digests
 from playhead.recording.keyframes import Keyframes, to_keep
 from playhead.recording.segments import Segment, Segments
@@ -30,7 +30,6 @@ from playhead.recording.sql import At
 
 _BEFORE_ALL = -(2**62)
 _log = logging.getLogger("playhead.recording")
-Pair = tuple[str | None, str]
 
 
 class _Start(NamedTuple):
@@ -46,6 +45,7 @@ class Travel:
     def __init__(self, history: History, segments: Segments) -> None:
         self._history, self._segments = history, segments
         self._lock = threading.RLock()
+        segments.when_lost = self._when_lost
         for segment in segments.all()[:-1]:
             path = segments.beside(segment, ".states.arrow")
             segment.states = Keyframes.read(path, segment.first) if path is not None else None
@@ -85,11 +85,16 @@ class Travel:
             finally:
                 self._forget(first)
 
+    def _when_lost(self, first: int) -> None:
+        with self._lock:
+            self._forget(first)
+
     def _forget(self, first: int) -> None:
         for segment in self._segments.all():
             if segment.first >= first:
                 segment.states = None
-                if (path := self._segments.beside(segment, ".states.arrow")) is not None:
+                path = self._segments.beside(segment, ".states.arrow")
+                if path is not None and not self._segments.is_read_only:
                     path.unlink(missing_ok=True)
 
     def _start(self, upto: int, moment: datetime | None) -> _Start:
@@ -146,8 +151,8 @@ class Travel:
         whose = Filter(organization_id=organization_id) if organization_id is not None else EVERYTHING
         events = self._history.job_events(whose, span, moment)
         kept, stale = _usable(start.rows, self._segments.oldest, organization_id)
-        known = set(_pairs(kept))
-        asked = [pair for pair in dict.fromkeys(_pairs(events)) if pair not in known] + _pairs(stale)
+        known = set(pairs_of(kept))
+        asked = [pair for pair in pairs_of(events) if pair not in known] + pairs_of(stale)
         if asked and start.position:
             events = pa.concat_tables([self._earlier(asked, start.position, whose), events])
         return fold(events, kept)
@@ -180,7 +185,3 @@ def _usable(rows: pa.Table, oldest: int, organization_id: str | None) -> tuple[p
     if organization_id is not None:
         kept = kept.filter(pc.equal(kept["organization_id"], organization_id))
     return kept, stale
-
-
-def _pairs(rows: pa.Table) -> list[Pair]:
-    return list(zip(rows["execution_id"].to_pylist(), rows["job_id"].to_pylist(), strict=True))

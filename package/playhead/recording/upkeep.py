@@ -22,7 +22,9 @@ import duckdb
 import pyarrow as pa
 
 from playhead.columns import micros
+from playhead.errors import RecordingDamaged
 from playhead.recording import archive, files, sql
+from playhead.recording.damage import is_passing
 from playhead.recording.directory import Directory
 from playhead.recording.index import LiveIndex, SealedIndex
 from playhead.recording.segments import Segment, Segments
@@ -38,7 +40,7 @@ class Upkeep:
 
     def __init__(self, segments: Segments, directory: Directory, travel: Travel) -> None:
         self._segments, self._directory, self._travel = segments, directory, travel
-        self._thread = ThreadPoolExecutor(1, "playhead-upkeep", initializer=_give_way)
+        self._thread = ThreadPoolExecutor(1, "playhead-upkeep", initializer=give_way)
         self._deleting = threading.Lock()
         self._is_closing = False
         segments.when_sealed = self.tidy
@@ -46,6 +48,7 @@ class Upkeep:
 
     def tidy(self) -> None:
         """Index, checkpoint and sum up every segment that is not written any more and has not been yet."""
+        self._segments.note()
         for segment in self._segments.all()[:-1]:
             if not isinstance(segment.index, SealedIndex):
                 self._thread.submit(self._index, segment)
@@ -106,12 +109,12 @@ class Upkeep:
         """Drop the segments of which everything has expired; how many events that was."""
         with self._deleting:
             newest = self._segments.newest
-            if newest.rows and self._expired(newest, moment):
+            if newest.rows and (newest.flaw is not None or self._expired(newest, moment)):
                 rotate()
             with self._segments.held() as held:
                 found = [one for one in held if one is not self._segments.newest and self._expired(one, moment)]
             with self._unless_oldest(found, []):
-                self._segments.drop(found)
+                self._segments.drop(found, have_expired=True)
         return sum(segment.rows for segment in found)
 
     def age_s(self, moment: datetime) -> float:
@@ -130,10 +133,16 @@ class Upkeep:
 
     def _count(self, segment: Segment, clause: str, values: list[Any]) -> int:
         query = f"SELECT count(*) FROM {segment.table} WHERE {clause}"
-        return int(self._segments.db.cursor().execute(query, values).fetchall()[0][0])
+        with self._segments.guarded([segment]):
+            return int(self._segments.db.cursor().execute(query, values).fetchall()[0][0])
 
     def _expired(self, segment: Segment, moment: datetime) -> bool:
-        return not self._count(segment, "(expires_at <= ?) IS NOT TRUE", [sql.naive(moment)])
+        try:
+            return not self._count(segment, "(expires_at <= ?) IS NOT TRUE", [sql.naive(moment)])
+        except duckdb.Error as error:
+            if is_passing(error):  # a checkpoint has failed, and it cannot be asked until it is attached again
+                return False
+            raise
 
     def _log_of(self, segment: Segment) -> os.stat_result | None:
         """The write-ahead log of a segment's file, while it has one."""
@@ -163,7 +172,7 @@ class Upkeep:
             return
         try:
             self._travel.finish(segment)
-        except duckdb.Error as error:
+        except (duckdb.Error, RecordingDamaged) as error:
             if not self._is_closing and not segment.is_dropped:
                 _log.warning("the states of segment %d were not made: %s", segment.first, error)
 
@@ -186,7 +195,7 @@ class Upkeep:
             if self._has_room(size):
                 try:
                     self._rewrite(segment, "false", [])
-                except (duckdb.Error, OSError, pa.ArrowException) as error:
+                except (duckdb.Error, OSError, pa.ArrowException, RecordingDamaged) as error:
                     _log.warning("segment %d could not be archived, it stays as it is: %s", segment.first, error)
 
     def _rewrite(self, segment: Segment, clause: str, values: list[Any]) -> int:
@@ -196,7 +205,8 @@ class Upkeep:
                 return 0
             path = files.archive_name(self._directory.archive, segment.first, segment.file)
             query = f"SELECT {sql.columns(is_frame=False)} FROM {segment.table} WHERE ({clause}) IS NOT TRUE ORDER BY seq"
-            left = archive.write(self._batches(query, values), path)
+            with self._segments.guarded([segment]):
+                left = archive.write(self._batches(query, values), path, self._segments.expect)
             gone = segment.rows - left
             if left:
                 self._segments.replace(segment, path)
@@ -212,7 +222,7 @@ class Upkeep:
         return shutil.disk_usage(self._directory.path).free >= size + _SPARE
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """This thread is to wait for those that somebody waits for."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -1,0 +1,42 @@
+"""One segment of a recording: a range of seq, where its events are, and what is known of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playhead.recording.index import Index
+    from playhead.recording.keyframes import Keyframes
+
+
+class Segment:
+    """
+    A range of seq and where its events are.
+
+    Attributes:
+        first, last: The range it was given.
+        oldest, rows: The oldest seq and the number of events that are left.
+        file: Its DuckDB file, or its Parquet file when it is archived.
+        table: SQL of its events.
+        index: Where it holds what; None where it is not made yet: everything may be anywhere in it.
+        states: Who was active when; None where it is not made yet.
+        is_checked: Whether its file was compared with its checksum.
+        flaw: What was found wrong with it while events are appended to it.
+    """
+
+    def __init__(self, first: int, file: Path | None, table: str) -> None:
+        self.first, self.file, self.table = first, file, table
+        self.last = first - 1
+        self.oldest = first
+        self.rows = 0
+        self.readers = 0
+        self.is_dropped = self.is_lost = self.is_checked = False
+        self.flaw: str | None = None
+        self.index: Index | None = None
+        self.states: Keyframes | None = None
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether it is a Parquet file."""
+        return self.file is not None and self.file.suffix == ".parquet"
