@@ -21,11 +21,12 @@ import duckdb
 import pyarrow as pa
 
 from playhead.errors import RecordingDamaged, RecordingInUse
-from playhead.recording import archive, files
-from playhead.recording.catalogue import LEAP, Catalogue, Missing
-from playhead.recording.damage import flaw, is_passing, unreadable
+from playhead.recording import files
+from playhead.recording.catalogue import Catalogue, Missing
+from playhead.recording.damage import is_passing
 from playhead.recording.directory import Directory, sync
-from playhead.recording.index import Index, LiveIndex, SealedIndex
+from playhead.recording.index import Index, LiveIndex
+from playhead.recording.opening import Opening
 from playhead.recording.segment import Segment
 
 __all__ = ["Segment", "Segments"]
@@ -51,19 +52,26 @@ class Segments:
         self._leaving: list[Segment] = []  # dropped while somebody reads them
         self.when_sealed: Callable[[], None] = lambda: None  # called when there is one more to take care of
         self.when_lost: Callable[[int], None] = lambda first: None  # what was made of it and later ones is of no use
-        self.missing: list[Missing] = []
         self.version = 0
-        self.export_epoch = "export"
+        self.export_epoch = ""
         self._catalogue = Catalogue(path / "segments.json")
         try:
             self.db = files.connect(path / "tmp" if directory is not None and not self.is_read_only else None)
-            self._all = self._open_all(directory) if directory is not None else [self._open_export(path)]
+            self._opening = Opening(self.db, self._segments_folder, self._catalogue, is_read_only=self.is_read_only)
+            if directory is not None:
+                self._all = self._opening.all(directory)
+            else:
+                export, cursor = self._opening.export(path)
+                self._all, self.export_epoch = [export], cursor.epoch if cursor is not None else "export"
             newest = self._all[-1]
             newest.index = self.live = LiveIndex.of(self.db.cursor(), newest.table)
         except (duckdb.Error, OSError, ValueError) as error:
             if held := re.search(r"Could not set lock.*?(?:PID (\d+)|$)", str(error)):
                 raise RecordingInUse(str(path), None, int(held[1]) if held[1] else None) from error
             raise RecordingDamaged(str(path), str(error).splitlines()[0]) from error
+        self.missing = self._opening.missing
+        if not self.is_read_only:
+            self.note()
         for gone in self.missing:
             _log.warning("%s: %s", path, gone)
 
@@ -132,7 +140,7 @@ class Segments:
 
     def rotate(self) -> None:
         """Begin the next segment; the writer thread only."""
-        sealed, segment = self.newest, self._open_file(self.newest.last + 1)
+        sealed, segment = self.newest, self._opening.file(self.newest.last + 1)
         try:
             sync(self._segments_folder)
             self._write_catalogue(segment)
@@ -175,8 +183,7 @@ class Segments:
             if old.is_dropped:
                 file.unlink(missing_ok=True)
                 return
-        new = Segment(old.first, file, archive.relation(self.db, file))
-        self.measure(new)
+        new = self._opening.file(old.first, file)
         new.last, new.index, new.states, new.is_checked = old.last, old.index, old.states, True
         with self._lock:
             if old not in self._all:
@@ -195,13 +202,6 @@ class Segments:
             segment.index = LiveIndex.of(self.db.cursor(), segment.table).seal(segment.first)
         return segment.index
 
-    def measure(self, segment: Segment) -> None:
-        """Read a segment's rows and range from its file."""
-        row = self.db.cursor().execute(f"SELECT count(*), min(seq), max(seq) FROM {segment.table}").fetchall()[0]
-        segment.rows = row[0]
-        segment.oldest = row[1] if row[1] is not None else segment.first
-        segment.last = max(segment.last, row[2] if row[2] is not None else segment.first - 1)
-
     @contextlib.contextmanager
     def guarded(self, segments: Sequence[Segment]) -> Iterator[None]:
         """
@@ -214,14 +214,14 @@ class Segments:
         for segment in segments:
             if segment.is_archived and not segment.is_checked:
                 with self._checking:
-                    if not segment.is_checked and (reason := self._flaw(segment)) is not None:
+                    if not segment.is_checked and (reason := self._opening.flaw(segment)) is not None:
                         raise self._lose(segment, reason)
                     segment.is_checked = True
         try:
             yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:  # a stream of Arrow has DuckDB's as OSError
             for segment in [] if is_passing(error) else segments:
-                if (reason := self._flaw(segment)) is not None:
+                if (reason := self._opening.flaw(segment)) is not None:
                     raise self._lose(segment, reason) from error
             raise
 
@@ -269,11 +269,6 @@ class Segments:
     def _segments_folder(self) -> Path:
         return self.path / "segments"
 
-    def _flaw(self, segment: Segment) -> str | None:
-        """What is wrong with a segment's file, all of it read."""
-        expected = self._catalogue.checksums.get(segment.file.name) if segment.file is not None else None
-        return flaw(self.db, segment.table, segment.file, expected)
-
     def _lose(self, segment: Segment, reason: str) -> RecordingDamaged:
         """Have a segment count as missing, the newest one once another is begun; the error that says so."""
         gone = Missing(segment.first, segment.last, reason)
@@ -302,80 +297,6 @@ class Segments:
                 dropped = [one.first for one in self._leaving if all(one.first != other.first for other in every)]
                 missing = list(self.missing)
             self._catalogue.write(ranges, missing, dropped)
-
-    def _open_all(self, directory: Directory) -> list[Segment]:
-        catalogue, found = self._catalogue, files.find(directory)
-        if not self.is_read_only:
-            files.clear(directory, found, catalogue.dropped)
-            if not found and not catalogue.is_there:
-                catalogue.write([], [], [])  # before there is a file, so that one that it does not name never held anything
-        there = {first: file for first, file in found.items() if first not in catalogue.dropped}
-        opened: list[Segment] = []
-        for first, file in sorted(there.items()):
-            try:
-                opened.append(self._open_known(first, file, is_newest=first == max(there)))
-            except (duckdb.Error, OSError, ValueError) as error:
-                if is_passing(error):
-                    raise
-                if catalogue.is_there and first > max(catalogue.ranges, default=0):
-                    there.pop(first)  # killed while it was made
-                    if not self.is_read_only:
-                        files.remove(self._segments_folder, first, file, is_replaced=False)
-                else:
-                    self.missing.append(Missing(first, catalogue.last_of(first, there), unreadable(file, error)))
-        named = {gone.first for gone in self.missing}
-        self.missing = sorted([*self.missing, *(gone for gone in catalogue.missing(there) if gone.first not in named)])
-        ends = [gone.first + LEAP if gone.last is None else gone.last + 1 for gone in self.missing]
-        after = max([1, *(one.last + 1 for one in opened), *ends])
-        if not opened or opened[-1].is_archived or opened[-1].last + 1 < after:
-            opened.append(self._open_file(after))
-        for segment in opened[:-1]:
-            path = self.beside(segment, ".index.npz")
-            segment.index = SealedIndex.read(path, segment.first, segment.last) if path else None
-        self._all = opened
-        if not self.is_read_only:
-            self._forget_states({gone.first for gone in self.missing} ^ catalogue.lost.keys())
-            self.note()
-        return opened
-
-    def _open_known(self, first: int, file: Path, *, is_newest: bool) -> Segment:
-        """A segment that was there before, as far as it can be read; what is missing at its end is."""
-        last = self._catalogue.ranges.get(first)
-        if first in self._catalogue.ranges and not file.stat().st_size:
-            raise ValueError("it is empty")  # DuckDB would make a new one of it
-        segment = self._open_file(first, file)
-        if segment.is_archived:
-            segment.last = max(segment.last, last or 0)  # the newest of them may be deleted
-        elif last is not None and segment.last < last:
-            self.missing.append(Missing(segment.last + 1, last, f"{file.name} ends before"))
-        if (is_newest or first in self._catalogue.lost) and (reason := self._flaw(segment)) is not None:
-            raise ValueError(reason)
-        return segment
-
-    def _forget_states(self, changed: set[int]) -> None:
-        """Keyframes go on from what is before them: they are made again where that is missing now, or is not any more."""
-        for file in self._segments_folder.glob("*.states.arrow") if changed else ():
-            if int(file.name.partition(".")[0]) >= min(changed):
-                file.unlink(missing_ok=True)
-
-    def _open_file(self, first: int, file: Path | None = None) -> Segment:
-        if file is not None and file.suffix == ".parquet":
-            segment = Segment(first, file, archive.relation(self.db, file))
-        else:
-            file = file or (None if self.is_read_only else self._segments_folder / f"{first:018d}.duckdb")
-            segment = Segment(first, file, files.attach(self.db, first, file, is_read_only=self.is_read_only))
-        self.measure(segment)
-        return segment
-
-    def _open_export(self, file: Path) -> Segment:
-        """An exported file, which is one segment that nobody adds to."""
-        segment = Segment(1, file, archive.relation(self.db, file))
-        self.measure(segment)
-        cursor = archive.cursor_of(file)
-        if cursor is not None:
-            self.export_epoch = cursor.epoch
-            segment.last = max(segment.last, cursor.seq)
-        return segment
 
     def _remove(self, segment: Segment) -> None:
         """Remove the files of one that nobody reads any more, but what its archive goes on with."""
