@@ -16,6 +16,8 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from playhead.recording.pace import gently
+
 Numbers = npt.NDArray[np.uint64]
 Seqs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -86,10 +88,10 @@ class LiveIds:
 
     def arrays(self) -> dict[str, Any]:
         """What a sealed segment keeps of them."""
-        high, low = _parts(np.fromiter(self._digests, np.uint64, len(self._digests)))
-        order = np.lexsort((low, high))
-        made = np.array([self._first, self._last], np.int64)
-        return {"events.made": made, "events.high": high[order], "events.low": low[order]}
+        spread = _spread(np.fromiter(gently(self._digests), np.uint64, len(self._digests)))
+        spread.sort()
+        high, low = _parts(spread)
+        return {"events.made": np.array([self._first, self._last], np.int64), "events.high": high, "events.low": low}
 
 
 def held(arrays: Mapping[str, Any], events: EventIds) -> Flags:
@@ -99,7 +101,7 @@ def held(arrays: Mapping[str, Any], events: EventIds) -> Flags:
     if events.first > last or events.last < first:
         return found
     chosen = np.flatnonzero((events.made >= first) & (events.made <= last))
-    high, low = _parts(events.digests[chosen])
+    high, low = _parts(_spread(events.digests[chosen]))
     seen_high, seen_low = arrays["events.high"], arrays["events.low"]
     places = np.searchsorted(seen_high, high)
     left = np.flatnonzero(places < len(seen_high))
@@ -110,7 +112,11 @@ def held(arrays: Mapping[str, Any], events: EventIds) -> Flags:
     return found
 
 
-def _parts(digests: Numbers) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
-    """40 bits of each, spread evenly whatever the ids are (multiplicative hashing; Knuth, TAOCP 6.4)."""
-    spread = digests * np.uint64(0x9E3779B97F4A7C15)
+def _spread(digests: Numbers) -> Numbers:
+    """The same spread evenly, whatever the ids are (multiplicative hashing; Knuth, TAOCP 6.4)."""
+    return digests * np.uint64(0x9E3779B97F4A7C15)
+
+
+def _parts(spread: Numbers) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    """The upper 40 bits of each."""
     return (spread >> np.uint64(32)).astype(np.uint32), (spread >> np.uint64(24)).astype(np.uint8)

@@ -28,10 +28,11 @@ import pyarrow as pa
 from playhead.events import JOB_TYPES
 from playhead.recording.directory import whole
 from playhead.recording.identities import EventIds, Flags, LiveIds, Numbers, Seqs, held
+from playhead.recording.pace import gently
 
 KINDS = ("execution_id", "batch_id", "job_id")
 _VERSION = 2
-_UNFOLDED_ROWS = 8192
+_UNFOLDED_ROWS = 2_048
 _UNFOLDED_TABLES = 128
 _A_SCAN = 2**17  # rows
 _FOLDED = ("seq", "type", *KINDS)
@@ -181,27 +182,29 @@ class LiveIndex:
         """The same as arrays, for the segment that begins with this seq."""
         with self._lock:
             self._fold()
-            pairs = sorted(self._digests().items())
+            pairs = self._digests()
         arrays: dict[str, Any] = {
             "about": np.array([_VERSION, segment, self.last], np.int64), "times": np.array(self.times, np.int64),
             **self._events.arrays(),
         }  # fmt: skip
         for kind, places in self._places.items():
-            keys = np.fromiter((digest(name) for name in places), np.uint64, len(places))
+            keys = np.fromiter((digest(name) for name in gently(places)), np.uint64, len(places))
             order = np.argsort(keys)
-            ranges = [(place.first, place.last) for place in places.values()]
+            ranges = [(place.first, place.last) for place in gently(places.values())]
             arrays |= {f"{kind}.keys": keys[order], f"{kind}.ranges": _offsets(ranges, segment)[order]}
-        found = [_pair(places) for _, places in pairs]
+        found = [_pair(places) for places in gently(pairs.values())]
+        keys = np.fromiter(pairs, np.uint64, len(pairs))
+        order = np.argsort(keys)
         arrays |= {
-            "pair.keys": np.array([key for key, _ in pairs], np.uint64),
-            "pair.ranges": _offsets([(first, last) for first, last, _ in found], segment),
-            "pair.batches": np.array([batch for _, _, batch in found], np.uint64),
+            "pair.keys": keys[order],
+            "pair.ranges": _offsets([(first, last) for first, last, _ in found], segment)[order],
+            "pair.batches": np.fromiter((batch for _, _, batch in gently(found)), np.uint64, len(found))[order],
         }
         return SealedIndex(arrays)
 
     def _digests(self) -> dict[int, list[_Place]]:
         """Every pair by its digest, two where they have the same one."""
-        for (execution, job), place in islice(self._pairs.items(), self._digested, None):
+        for (execution, job), place in gently(islice(self._pairs.items(), self._digested, None)):
             self._by_digest.setdefault(_pair_digest(execution, job), []).append(place)
         self._digested = len(self._pairs)
         return self._by_digest
@@ -258,7 +261,8 @@ def _pair(places: list[_Place] | None) -> tuple[int, int, int]:
 
 
 def _offsets(ranges: list[tuple[int, int]], segment: int) -> npt.NDArray[np.uint32]:
-    return (np.array(ranges, np.int64).reshape(len(ranges), 2) - segment).astype(np.uint32)
+    numbers = np.fromiter((end for pair in gently(ranges) for end in pair), np.int64, 2 * len(ranges))
+    return (numbers.reshape(len(ranges), 2) - segment).astype(np.uint32)
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[Codes, list[str]]:

@@ -27,11 +27,11 @@ from playhead.recording import archive, files, sql
 from playhead.recording.damage import is_passing
 from playhead.recording.directory import Directory
 from playhead.recording.index import LiveIndex, SealedIndex
+from playhead.recording.pace import give_way
 from playhead.recording.segments import Segment, Segments
 from playhead.recording.travel import Travel
 
 _SPARE = 8 * 2**20  # bytes that a checkpoint or an archive must leave free
-_NICE = 10
 _log = logging.getLogger("playhead.recording")
 
 
@@ -220,9 +220,3 @@ class Upkeep:
 
     def _has_room(self, size: int) -> bool:
         return shutil.disk_usage(self._directory.path).free >= size + _SPARE
-
-
-def give_way() -> None:
-    """This thread is to wait for those that somebody waits for."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
