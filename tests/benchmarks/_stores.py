@@ -58,8 +58,10 @@ class Raw:
 class Stores:
     """Where everything is; ``postgres`` is None where it is left out."""
 
-    def __init__(self, folder: Path, data: Data, postgres: Postgres | None, segment_events: int) -> None:
-        self.folder, self.data, self.postgres = folder, data, postgres
+    def __init__(
+        self, folder: Path, data: Data, postgres: Postgres | None, segment_events: int, *, is_archived: bool = False
+    ) -> None:
+        self.folder, self.data, self.postgres, self.is_archived = folder, data, postgres, is_archived
         self.path = folder / "bench.playhead"
         self.raw_path = folder / "raw.duckdb"
         self.segment_events = segment_events
@@ -83,6 +85,11 @@ class Stores:
         with self.recording() as recording:
             fill(recording, self.data, min(_GROUP, self.segment_events))
         self.load_s["playhead"] = time.perf_counter() - begun
+        if self.is_archived:
+            with Recording.open(self.path, segment_events=self.segment_events, archive_after_s=0.0) as recording:
+                recording.sweep()
+                while len(list((self.path / "archive").glob("0*.parquet"))) < recording.stats()["segments"] - 1:
+                    time.sleep(0.1)
         begun = time.perf_counter()
         with self.raw() as raw:
             for first in range(1, self.data.events + 1, 10 * _GROUP):

@@ -2,7 +2,7 @@
 The recording against DuckDB alone and PostgreSQL: appending, committing, size, questions, opening, export, dropping.
 
     python tests/benchmarks/bench_recording.py [--events 100000] [--rounds 5] [--seconds 10] [--only queries,open]
-                                               [--no-postgres] [--keep DIR] [--segment-events N] [--seed 42]
+                                               [--no-postgres] [--keep DIR] [--segment-events N] [--seed 42] [--archived]
 
 All three hold the same generated events (`_data.py`) and are measured in turn in one run; each answer is checked against
 the peers' before it is timed. DuckDB is one file with the recording's columns and no index; PostgreSQL is a private
@@ -11,6 +11,8 @@ p50 / p99 in ms; a ratio above 1 means that playhead is that many times better.
 
 All sections but ``commit`` run on all ``--events``; a segment is a twentieth of them, 25,000 to 250,000. The figures to be
 quoted are those of ``--events 10000000 --seconds 60``.
+
+``--archived`` has the recording's sealed segments kept as Parquet before anything is asked, as old ones are.
 
 ``--keep DIR`` works in that directory, leaves the stores there and finds the generated events again the next time.
 PostgreSQL is installed by apt where it is missing and root asks; the cluster ends with the run, as does all else.
@@ -121,6 +123,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-postgres", action="store_true")
     parser.add_argument("--keep", type=Path, metavar="DIR")
     parser.add_argument("--segment-events", type=int, metavar="N")
+    parser.add_argument("--archived", action="store_true")
     parser.add_argument("--seed", type=int, default=42)
     asked = parser.parse_args()
     if unknown := set(asked.only) - set(SECTIONS):
@@ -159,7 +162,8 @@ def main() -> None:
         data = stack.enter_context(contextlib.closing(
             Data(folder, asked.events, asked.rounds * GROUPS_A_ROUND * 2 * GROUP, asked.seed)
         ))  # fmt: skip
-        stores = Stores(folder, data, postgres, asked.segment_events or max(25_000, min(250_000, asked.events // 20)))
+        size = asked.segment_events or max(25_000, min(250_000, asked.events // 20))
+        stores = Stores(folder, data, postgres, size, is_archived=asked.archived)
         begun, before = time.monotonic(), os.getloadavg()[0]
         try:
             measure(stores, report, asked)
