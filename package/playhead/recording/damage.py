@@ -39,8 +39,8 @@ def flaw(db: duckdb.DuckDBPyConnection, table: str, file: Path | None, expected:
     if file is None:
         return None
     try:
-        if expected is not None and checksum(file) != expected:
-            return f"{file.name} is damaged: its checksum is another"
+        if expected is not None:
+            return None if checksum(file) == expected else f"{file.name} is damaged: its checksum is another"
         db.cursor().execute(f"SELECT count(hash(whole)) FROM {table} whole").fetchall()
     except (duckdb.Error, OSError) as error:
         return None if is_passing(error) else unreadable(file, error)
