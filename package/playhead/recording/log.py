@@ -86,8 +86,8 @@ class Recording:
             url: Where it is served, for the error that a second process gets.
             create: Begin one where there is none.
             segment_events: Events a segment, > 0.
-            archive_after_s: Seconds after which `sweep` keeps what was stored as Parquet: a fifth smaller, readable
-                by other tools, and half as quick to ask.
+            archive_after_s: Seconds after which `sweep` keeps what was stored as Parquet: a sixth smaller, readable
+                by other tools, and two to three times slower to ask (tests/benchmarks/bench_recording.py --archived).
 
         Raises:
             RecordingInUse: another process has it; names its url.
