@@ -113,16 +113,15 @@ FRAME_SCHEMA = pa.schema(
 )  # fmt: skip
 TABLE_SCHEMA = FRAME_SCHEMA.append(pa.field("expires_at", pa.timestamp("us", "UTC")))
 IS_OF_A_JOB = f"job_id IS NOT NULL AND type IN ({', '.join(repr(kind) for kind in JOB_TYPES)})"
+_OF_A_JOB = (
+    "seq", "type", "timestamp", "execution_id", "job_id", "batch_id", "organization_id", "site_url", "site_name", "goal",
+    "current_step", "current_url", "progress_percentage",
+)  # fmt: skip
 JOB_COLUMNS = (
-    "seq, type, timestamp, execution_id, job_id, batch_id, organization_id, site_url, site_name, goal, current_step, "
-    "current_url, progress_percentage, CASE WHEN type IN ('job_failed', 'job_cancelled') "
+    f"{', '.join(_OF_A_JOB)}, CASE WHEN type IN ('job_failed', 'job_cancelled') "
     "AND json_type(data, '$.error') = 'VARCHAR' THEN json_extract_string(data, '$.error') END AS error"
 )
-JOB_SCHEMA = unzoned(
-    TABLE_SCHEMA.empty_table().select(
-        [name.strip() for name in JOB_COLUMNS.partition(", CASE")[0].split(",")]
-    )
-).schema.append(pa.field("error", pa.string()))
+JOB_SCHEMA = unzoned(TABLE_SCHEMA.empty_table().select(_OF_A_JOB)).schema.append(pa.field("error", pa.string()))
 
 
 def in_order(table: pa.Table) -> pa.Table:
