@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import duckdb
+
 from playhead.events import Event
 from playhead.recording import Recording
 from tests.test_history import rows_of
@@ -86,13 +88,18 @@ def cut(file: Path) -> None:
 
 
 def as_format_1(path: Path) -> None:
-    """Make the directory what format 1 wrote."""
+    """Make the directory what format 1 wrote: no catalogue, no archive, every segment as it was appended."""
     about = json.loads((path / "recording.json").read_text())
     (path / "recording.json").write_text(json.dumps(about | {"format": 1}) + "\n")
     (path / "segments.json").unlink()
     shutil.rmtree(path / "archive")
-    for file in (path / "segments").glob("*.*"):
-        if file.suffix != ".duckdb":
+    for file in list((path / "segments").glob("*.*")):
+        if file.suffix == ".duckdb":
+            with duckdb.connect() as db:
+                db.execute(f"ATTACH '{file}' AS now (READ_ONLY); ATTACH '{path / 'old'}' AS old")
+                db.execute("CREATE TABLE old.events AS SELECT * FROM now.events ORDER BY seq; CHECKPOINT old")
+            (path / "old").rename(file.with_name(f"{file.name[:18]}.duckdb"))
+        if file.suffix != ".duckdb" or "-" in file.name:
             file.unlink()
 
 

@@ -87,11 +87,11 @@ def test_numbers_of_a_lost_newest_segment_are_not_given_again(tmp_path: Path, ha
 
 
 def test_a_sealed_segment_without_its_log_ends_early(tmp_path: Path) -> None:
-    """The log of a segment that was not checkpointed is gone: what it held is missed, not passed over."""
+    """The log of a segment that was not packed is gone: what it held is missed, not passed over."""
     path = tmp_path / "a.playhead"
     run(
         "import os, sys; from playhead.recording import Recording; import playhead.recording.upkeep as upkeep\n"
-        "upkeep.Upkeep._checkpoint = lambda self, segment: None\n"
+        "upkeep.Upkeep._pack = lambda self, segment: None\n"
         "recording = Recording.open(sys.argv[1], segment_events=100)\n"
         "for n in range(3): recording.append([{'type': 'a'}] * 100)\n"
         "os.kill(os.getpid(), 9)",
@@ -255,7 +255,7 @@ def test_a_read_only_export_takes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_recording_of_format_1_is_migrated(tmp_path: Path) -> None:
-    """The same events, numbers and epoch; then it is of format 2."""
+    """The same events, numbers and epoch; then it is of today's format, its old segment packed."""
     path = tmp_path / "a.playhead"
     with Recording.open(path, segment_events=100) as recording:
         recording.append(some(100))
@@ -266,16 +266,19 @@ def test_a_recording_of_format_1_is_migrated(tmp_path: Path) -> None:
         with Recording.open(path) as recording:
             assert (check(recording, list(range(1, 151))), recording.epoch) == (log, epoch)
             assert recording.missing == []
-        assert json.loads((path / "recording.json").read_text())["format"] == 2
+            settled(recording)
+        assert json.loads((path / "recording.json").read_text())["format"] == 3
+        names = sorted(file.name[15:] for file in (path / "segments").glob("*.duckdb"))
+        assert names == ["001-1.duckdb", "101.duckdb"]
         assert [one["first"] for one in json.loads((path / "segments.json").read_text())["segments"]] == [1, 101]
 
 
-def test_a_recording_of_format_3_is_left_alone(tmp_path: Path) -> None:
+def test_a_recording_of_a_later_format_is_left_alone(tmp_path: Path) -> None:
     """It is refused and nothing in it changes."""
     path = tmp_path / "a.playhead"
     three(path, is_archive=True)
     about = json.loads((path / "recording.json").read_text())
-    (path / "recording.json").write_text(json.dumps(about | {"format": 3}))
+    (path / "recording.json").write_text(json.dumps(about | {"format": 4}))
     before = [one for one in files_of(path) if not one[0].endswith("lock")]
     with pytest.raises(RecordingTooNew):
         Recording.open(path)

@@ -69,7 +69,7 @@ def test_every_form_of_an_index_says_the_same(
         for kind in KINDS:
             for wanted in ([NAMES[0]], ["x"], list(NAMES), []):
                 seqs = [event.seq for event in events if getattr(event, kind) in wanted]
-                assert index.find(kind, wanted) == ((seqs[0], seqs[-1]) if seqs else None)
+                assert index.find(kind, wanted) == ((seqs[0], seqs[-1], len(seqs)) if seqs else None)
         said = index.pairs(pair_digests(asked))
         for place, pair in enumerate(asked):
             of = [event for event in events if (event.execution_id, event.job_id) == pair and event.type in JOB_TYPES]

@@ -178,8 +178,8 @@ import os; os._exit(0)
         assert [event.seq for event in recording.read(limit=None)] == list(range(1, recording.head + 1))
 
 
-def test_a_checkpoint_without_room_hides_nothing(tmp_path: Path) -> None:
-    """A sealed segment that cannot be checkpointed is read on from its log, and is checkpointed once there is room."""
+def test_packing_without_room_hides_nothing(tmp_path: Path) -> None:
+    """A sealed segment that cannot be packed is read on from its log, and is packed once there is room."""
     code = f"""
 import os, resource, signal, time
 from playhead.recording import Recording
@@ -194,11 +194,11 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
 recording.append([{{"type": "a"}}])
 recording.sweep()
 recording._upkeep.wait()
-print(recording.count(), len(list((recording.path / "segments").glob("*1.duckdb.wal"))))
+print(recording.count(), *sorted(file.name[15:] for file in (recording.path / "segments").glob("*.duckdb*")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert "could not be checkpointed, its log still holds it" in done.stderr, done.stderr
-    assert done.stdout == "1000 2\n1001 1\n", done.stderr  # of the two logs, the newest segment's is left
+    assert "could not be packed, it stays as it is" in done.stderr, done.stderr
+    assert done.stdout == "1000 2\n1001 001-1.duckdb 001.duckdb 001.duckdb.wal\n", done.stderr
 
 
 def test_threads_append_and_read_together(tmp_path: Path) -> None:

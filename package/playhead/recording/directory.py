@@ -2,17 +2,18 @@
 The directory of a recording, its format and who has it open::
 
     night.playhead/
-        recording.json                          {"format": 2, "epoch": "k3f9", "created": "…"}
+        recording.json                          {"format": 3, "epoch": "k3f9", "created": "…"}
         lock                                    held with flock while open; {"pid": …, "url": …}
         segments.json                           which segments there are: the catalogue (catalogue.py)
-        segments/000000000000000001.duckdb      events from that seq on; the newest is appended to
+        segments/000000000000250001.duckdb      events from that seq on, as they were appended
+        segments/000000000000000001-1.duckdb    a sealed segment, instead of that (packed.py)
         segments/000000000000000001.index.npz   where it holds what (index.py); made again when it is missing
         segments/000000000000000001.states.arrow  who was active when (keyframes.py); made again when it is missing
-        archive/000000000000000001-1.parquet    an old segment, instead of its .duckdb (archive.py)
+        archive/000000000000000001-1.parquet    an old segment, instead of those (archive.py)
 
-Format 1 had no archive and no catalogue; it is migrated when it is opened. A second process cannot open the files of the
-first (DuckDB allows one), so it is told who has them. Where nothing can be written it is opened to read only, by any
-number of processes.
+Format 1 had no archive and no catalogue, format 2 did not pack; they are migrated when they are opened. A second process
+cannot open the files of the first (DuckDB allows one), so it is told who has them. Where nothing can be written it is
+opened to read only, by any number of processes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import BinaryIO
 from playhead.errors import RecordingDamaged, RecordingInUse, RecordingTooNew
 from playhead.times import now, time_text
 
-FORMAT = 2
+FORMAT = 3
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 

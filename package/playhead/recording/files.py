@@ -1,8 +1,9 @@
 """
 The files of segments: DuckDB files attached to one in-memory DuckDB as ``s<first>``, and Parquet files.
 
-A checkpoint of the file being written would block its commits for its whole length, so DuckDB never makes one by itself;
-`upkeep.py` has the sealed ones checkpointed. Until that has worked the write-ahead log holds the events just as durably.
+A checkpoint of the file being written would block its commits for its whole length, so DuckDB never makes one by itself:
+the write-ahead log holds the events just as durably until the segment is sealed and packed (`packed.py`). What is written
+anew, packed or archived, has a number behind its name, and the highest one counts, archives before DuckDB files.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _SETTINGS = (
     "PRAGMA disable_checkpoint_on_shutdown",  # a forked child that ends must not write to its parent's files
 )
 _ROW_GROUP = 61_440  # half of DuckDB's own: a question skips more
+_STORAGE = "v1.2.0"  # its FSST lets a question decode the rows it wants; the later DICT_FSST decodes whole vectors
 
 
 def connect(temporary: Path | None) -> duckdb.DuckDBPyConnection:
@@ -33,67 +35,88 @@ def connect(temporary: Path | None) -> duckdb.DuckDBPyConnection:
     return db
 
 
-def attach(db: duckdb.DuckDBPyConnection, first: int, file: Path | None, *, is_read_only: bool) -> str:
+def attach(db: duckdb.DuckDBPyConnection, name: str, file: Path | None, *, is_read_only: bool) -> str:
     """
-    Attach a segment's file, made where it is not there (in memory for None); the SQL name of its events.
+    Attach a DuckDB file as a database of this name, made where it is not there (in memory for None); SQL of its events.
 
     Raises:
         duckdb.Error: it cannot be read.
     """
-    name = str(file or ":memory:").replace("'", "''")
-    how = "READ_ONLY" if is_read_only and file is not None else f"ROW_GROUP_SIZE {_ROW_GROUP}"
-    db.cursor().execute(f"ATTACH IF NOT EXISTS '{name}' AS s{first} ({how})")
-    if not (is_read_only and file is not None):
-        columns = ", ".join(f"{name} {kind}" for name, kind in TABLE.items())
-        db.cursor().execute(f"CREATE TABLE IF NOT EXISTS s{first}.events ({columns})")
-    return f"s{first}.events"
+    quoted = str(file or ":memory:").replace("'", "''")
+    if file is not None and is_read_only:
+        db.cursor().execute(f"ATTACH IF NOT EXISTS '{quoted}' AS {name} (READ_ONLY)")
+    else:
+        is_there = file is not None and file.exists()  # then it keeps the version that it has
+        how = f"ROW_GROUP_SIZE {_ROW_GROUP}" + ("" if is_there else f", STORAGE_VERSION '{_STORAGE}'")
+        columns = ", ".join(f"{column} {kind}" for column, kind in TABLE.items())
+        db.cursor().execute(f"ATTACH IF NOT EXISTS '{quoted}' AS {name} ({how})")
+        db.cursor().execute(f"CREATE TABLE IF NOT EXISTS {name}.events ({columns})")
+    return f"{name}.events"
 
 
-def detach(db: duckdb.DuckDBPyConnection, first: int) -> None:
-    """Let go of a segment's file."""
-    db.cursor().execute(f"DETACH s{first}")
+def detach(db: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Let go of a file."""
+    db.cursor().execute(f"DETACH {name}")
+
+
+def database(first: int, file: Path | None) -> str:
+    """The name that a segment's DuckDB file is attached by."""
+    generation = _generation(file)
+    return f"s{first}_{generation}" if generation else f"s{first}"
 
 
 def find(directory: Directory) -> dict[int, Path]:
-    """The file that counts of each segment, by its first seq: the latest archive, else the DuckDB file."""
-    found = {int(file.stem): file for file in directory.segments.glob("*.duckdb")}
-    for file in sorted(directory.archive.glob("[0-9]*.parquet"), key=_generation):
-        found[int(file.stem.split("-")[0])] = file
+    """The file that counts of each segment, by its first seq: the latest archive, else the latest DuckDB file."""
+    found: dict[int, Path] = {}
+    for kind in (directory.segments.glob("[0-9]*.duckdb"), directory.archive.glob("[0-9]*.parquet")):
+        for file in sorted(kind, key=_generation):
+            found[_first(file)] = file
     return found
 
 
-def archive_name(folder: Path, first: int, old: Path | None) -> Path:
-    """The name of the next archive of a segment whose events are in ``old``."""
-    generation = _generation(old) + 1 if old is not None and old.suffix == ".parquet" else 1
-    return folder / f"{first:018d}-{generation}.parquet"
+def is_rewritten(file: Path | None) -> bool:
+    """Whether a file was packed or archived, and so is never written again."""
+    return _generation(file) > 0
 
 
-def _generation(file: Path) -> int:
-    return int(file.stem.partition("-")[2] or 0)
+def rewriting(folder: Path, first: int, old: Path | None, suffix: str) -> Path:
+    """The name for what is in ``old`` to be written anew."""
+    generation = _generation(old) + 1 if old is not None and old.suffix == suffix else 1
+    return folder / f"{first:018d}-{generation}{suffix}"
+
+
+def _first(file: Path) -> int:
+    return int(file.name[:18])
+
+
+def _generation(file: Path | None) -> int:
+    return int(file.stem.partition("-")[2] or 0) if file is not None else 0
 
 
 def clear(directory: Directory, found: dict[int, Path], dropped: set[int]) -> None:
-    """Remove what a crash left: drafts, archives and DuckDB files that a later archive replaced, dropped segments."""
+    """Remove what a crash left: drafts, files that a later one replaced, dropped segments."""
     shutil.rmtree(directory.path / "tmp", ignore_errors=True)
-    for draft in [*directory.archive.glob(".*.tmp"), *directory.segments.glob("*.tmp"), *directory.path.glob("*.tmp")]:
+    for draft in [*directory.archive.glob(".*.tmp"), *directory.segments.glob("*.tmp*"), *directory.path.glob("*.tmp")]:
         draft.unlink(missing_ok=True)
-    for file in directory.archive.glob("[0-9]*.parquet"):
-        if file != found[int(file.stem.split("-")[0])]:
+    for file in [*directory.archive.glob("[0-9]*.parquet"), *directory.segments.glob("[0-9]*.duckdb*")]:
+        kept = found.get(_first(file))
+        if kept is not None and file.name not in (kept.name, f"{kept.name}.wal"):
             file.unlink()
-    for first in {int(file.name.partition(".")[0]) for file in directory.segments.glob("*.duckdb*")} & found.keys():
-        if found[first].suffix == ".parquet":
-            remove(directory.segments, first, None, is_replaced=True)
     for first in dropped:
-        remove(directory.segments, first, found.get(first), is_replaced=False)
+        forget(directory.segments, first, found.get(first))
 
 
-def remove(folder: Path, first: int, file: Path | None, *, is_replaced: bool) -> None:
-    """Remove a segment's file and its logs, and what is kept about it unless its archive goes on with that."""
-    if file is not None and file.suffix == ".parquet":
-        file.unlink(missing_ok=True)
-        sync(file.parent)
-    gone = list(folder.glob(f"{first:018d}.{'duckdb*' if is_replaced else '*'}"))
-    for one in gone:
+def unlink(file: Path) -> None:
+    """Remove a segment's file, and its log where it has one."""
+    for one in (file, file.with_name(f"{file.name}.wal")):
         one.unlink(missing_ok=True)
-    if gone:
-        sync(folder)
+    sync(file.parent)
+
+
+def forget(folder: Path, first: int, file: Path | None) -> None:
+    """Remove a segment's file and all that is kept about it."""
+    if file is not None:
+        unlink(file)
+    for one in folder.glob(f"{first:018d}*"):
+        one.unlink(missing_ok=True)
+    sync(folder)

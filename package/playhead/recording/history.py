@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from playhead.columns import micros
 from playhead.events import Cursor, Filter
 from playhead.recording import sql
-from playhead.recording.index import KINDS, Index
+from playhead.recording.index import KINDS, Index, SealedIndex
 from playhead.recording.segments import Segment, Segments
 from playhead.recording.sql import At
 
 __all__ = ["EVERYTHING", "At", "History", "Span"]
 EVERYTHING = Filter()
-_PIECE = 61_440  # rows that are read at once of a large answer: a row group, so by one thread
+_PIECE = 61_440  # rows that are looked at at once for a large answer: a row group, so by one thread
 _BATCH = 16_384  # rows that are given on at once
 Pair = tuple[str | None, str]
 
@@ -37,11 +37,12 @@ class Span(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A segment, and the part of it where something that matches may be."""
+    """A segment, the part of it where something that matches may be, and how many events that is at most."""
 
     segment: Segment
     first: int
     last: int
+    most: int
 
 
 class History:
@@ -73,7 +74,7 @@ class History:
         with self._segments.held(span.first, last) as segments:
             found = []
             for segment in segments:
-                piece = Piece(segment, max(span.first, segment.oldest), min(last, segment.last))
+                piece = _piece(segment, max(span.first, segment.oldest), min(last, segment.last), segment.rows)
                 if segment.index is not None:
                     narrowed = _narrowed(piece, segment.index, where, since, until)
                     if narrowed is None:
@@ -89,24 +90,24 @@ class History:
     ) -> pa.Table:
         """The whole columns of the events that match, in one table."""
         clause, values = sql.condition(where, at)
-        order = f" ORDER BY seq{' DESC' if descending else ''}"
-        columns = sql.columns(is_frame=False)
         with self.pieces(where, span, at) as pieces:
             if clause == "true" and limit is not None:
                 pieces, offset = _counted(pieces, limit, offset, descending)
-            return self._page(pieces, columns, clause, values, order, limit, offset, descending)
+            columns = sql.columns(is_frame=False)
+            found = self._page(pieces, columns, clause, values, limit, offset, descending) if pieces else None
+            return found if found is not None else sql.TABLE_SCHEMA.empty_table()
 
     def _page(
-        self, pieces: list[Piece], columns: str, clause: str, values: list[Any], order: str, limit: int | None, offset: int,
+        self, pieces: list[Piece], columns: str, clause: str, values: list[Any], limit: int | None, offset: int,
         descending: bool,
     ) -> pa.Table:  # fmt: skip
-        if limit is None or len(pieces) < 2:
+        """The events that match in some pieces, at least one, at once."""
+        if limit is None:  # Arrow sorts few rows in less time than DuckDB
             selects, times = union(pieces, columns, clause)
-            if not selects:
-                return sql.TABLE_SCHEMA.empty_table()
-            return sql.zoned(self.ask(selects + order + sql.page(limit, offset), values * times).to_arrow_table())
+            found = self.ask(selects, values * times).to_arrow_table()
+            return sql.zoned(sql.in_order(found, is_descending=descending).slice(offset))
         tables: list[pa.Table] = []
-        wanted = limit + offset
+        wanted, order = limit + offset, f" ORDER BY seq{' DESC' if descending else ''}"
         for piece in reversed(pieces) if descending else pieces:  # from the end that is asked for, no further than needed
             select, _ = union([piece], columns, clause)
             tables.append(self.ask(f"{select}{order} LIMIT {wanted}", values).to_arrow_table())
@@ -129,33 +130,37 @@ class History:
     def _batches(
         self, where: Filter, span: Span, at: At, limit: int | None, offset: int, descending: bool
     ) -> Iterator[pa.RecordBatch]:
-        """Piece by piece, so that no more than one of them is ever sorted or held."""
+        """Piece by piece, so that no more than so many rows are ever sorted or held."""
         clause, values = sql.condition(where, at)
         with self.pieces(where, span, at) as pieces:
             if clause == "true":
                 pieces, offset = _counted(pieces, None, offset, descending)
-            ordered = pieces[::-1] if descending else pieces
-            for piece in _parts(ordered, descending) if clause == "true" else ordered:
+            if 0 < sum(piece.most for piece in pieces) <= _PIECE:
+                columns = sql.columns(is_frame=True)
+                yield from self._page(pieces, columns, clause, values, limit, offset, descending).to_batches(_BATCH)
+                return
+            for piece in _parts(pieces[::-1] if descending else pieces, descending):
                 query, _ = union([piece], sql.columns(is_frame=True), clause)
-                if descending:  # a scan upwards keeps the order of insertion, which is that of seq
-                    query += " ORDER BY seq DESC"
-                for batch in self.ask(query, values).to_arrow_reader(_BATCH):
-                    skipped = min(offset, batch.num_rows)
-                    offset -= skipped
-                    part = batch.slice(skipped, limit)
-                    if limit is not None:
-                        limit -= part.num_rows
-                    if part.num_rows:
-                        yield sql.zoned(part)
-                    if limit == 0:
-                        return
+                table = sql.in_order(self.ask(query, values).to_arrow_table(), is_descending=descending)
+                skipped = min(offset, table.num_rows)
+                offset -= skipped
+                table = table.slice(skipped, limit)
+                if limit is not None:
+                    limit -= table.num_rows
+                yield from sql.zoned(table).to_batches(_BATCH)
+                if limit == 0:
+                    return
 
     def count(self, where: Filter, at: At, after: int) -> int:
         """How many events match."""
         clause, values = sql.condition(where, at)
         with self.pieces(where, Span(after + 1, self._segments.head), at) as pieces:
-            counted = [piece for piece in pieces if clause == "true" and _is_dense(piece.segment)]
-            known = sum(last - first + 1 for _, first, last in counted)
+            is_all, is_of_types = clause == "true", where == Filter(type=where.type) and at is None
+            counted = [
+                piece for piece in pieces
+                if (is_all and _is_dense(piece.segment)) or (is_of_types and _is_whole(piece, after))
+            ]  # fmt: skip
+            known = sum(piece.most for piece in counted)
             pieces = [piece for piece in pieces if piece not in counted]
             selects, times = union(pieces, "count(*) AS n", clause)
             if not selects:
@@ -204,11 +209,12 @@ class History:
 
 
 def _parts(pieces: list[Piece], descending: bool) -> Iterator[Piece]:
-    """The pieces, cut small."""
+    """The pieces, cut small, where row groups meet."""
     for piece in pieces:
-        starts = range(piece.first, piece.last + 1, _PIECE)
-        for first in reversed(starts) if descending else starts:
-            yield Piece(piece.segment, first, min(first + _PIECE - 1, piece.last))
+        begin = piece.first - (piece.first - piece.segment.first) % _PIECE
+        starts = range(begin, piece.last + 1, _PIECE)
+        for start in reversed(starts) if descending else starts:
+            yield _piece(piece.segment, max(start, piece.first), min(start + _PIECE - 1, piece.last), piece.most)
 
 
 def _narrowed(piece: Piece, index: Index, where: Filter, since: int, until: int) -> Piece | None:
@@ -221,13 +227,24 @@ def _narrowed(piece: Piece, index: Index, where: Filter, since: int, until: int)
             found = index.find(kind, wanted)
             if found is None:
                 return None
-            piece = piece._replace(first=max(piece.first, found.first), last=min(piece.last, found.last))
+            first, last = max(piece.first, found.first), min(piece.last, found.last)
+            piece = _piece(piece.segment, first, last, min(piece.most, found.events))
     return piece
+
+
+def _piece(segment: Segment, first: int, last: int, most: int) -> Piece:
+    return Piece(segment, first, last, min(most, last - first + 1))
 
 
 def _is_dense(segment: Segment) -> bool:
     """Whether nothing was deleted inside, so that its seqs can be counted without looking."""
     return segment.rows == segment.last - segment.oldest + 1
+
+
+def _is_whole(piece: Piece, after: int) -> bool:
+    """Whether a piece is all that there ever was of a segment, so that its index can count."""
+    index = piece.segment.index
+    return isinstance(index, SealedIndex) and index.events == piece.segment.rows and after < piece.segment.oldest
 
 
 def _counted(pieces: list[Piece], limit: int | None, offset: int, descending: bool) -> tuple[list[Piece], int]:
@@ -245,7 +262,7 @@ def _counted(pieces: list[Piece], limit: int | None, offset: int, descending: bo
         left -= taken
         if taken:
             first, last = (last - taken + 1, last) if descending else (first, first + taken - 1)
-            kept.append(Piece(piece.segment, first, last))
+            kept.append(_piece(piece.segment, first, last, piece.most))
         if not left:
             break
     return kept[::-1] if descending else kept, offset
@@ -255,7 +272,7 @@ def union(pieces: Iterable[Piece], columns: str, where: str) -> tuple[str, int]:
     """One SELECT over the pieces, empty for none, and how many times it takes the values of ``where``."""
     selects = [
         f"SELECT {columns} FROM {segment.table} WHERE seq BETWEEN {first} AND {last} AND {where}"
-        for segment, first, last in pieces
+        for segment, first, last, _ in pieces
     ]
     return " UNION ALL ".join(selects), len(selects)
 

@@ -1,13 +1,13 @@
 """
-Where a segment holds what: the range of seq of each execution, batch, job and pair of execution and job, the span of its
-timestamps, and which event ids are in it. So a question reads what it needs and no more, and a second publication is
+Where a segment holds what: the range of seq of each execution, batch, job, type and pair of execution and job, the span of
+its timestamps, and which event ids are in it. So a question reads what it needs and no more, and a second publication is
 noticed.
 
-An index only ever narrows a question: a range may be too wide (deleted rows, two ids with one digest) and is never too
-narrow. It can be made again from the segment at any time. A sealed one is a file of plain arrays beside its segment,
-``000000000000000001.index.npz``: for each kind of id the sorted 64-bit digests (``keys``) and the first and last seq of
-each, counted from the segment's (``ranges``); for a pair also the digest of its batch (``batches``); and what
-`playhead.recording.identities` keeps of event ids.
+An index only ever narrows a question: a range may be too wide and a count too high (deleted rows, two ids with one digest),
+never the other way. It can be made again from the segment at any time. A sealed one is a file of plain arrays beside its
+segment, ``000000000000000001.index.npz``: for each kind the sorted 64-bit digests (``keys``), the first and last seq of
+each, counted from the segment's (``ranges``), and how many events it has (``counts``); for a pair instead the digest of its
+batch (``batches``); and what `playhead.recording.identities` keeps of event ids.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from playhead.recording.directory import whole
 from playhead.recording.identities import EventIds, Flags, LiveIds, Numbers, Seqs, held
 from playhead.recording.pace import gently
 
-KINDS = ("execution_id", "batch_id", "job_id")
-_VERSION = 2
+KINDS = ("execution_id", "batch_id", "job_id", "type")
+_VERSION = 3
 _UNFOLDED_ROWS = 2_048
 _UNFOLDED_TABLES = 128
 _A_SCAN = 2**17  # rows
-_FOLDED = ("seq", "type", *KINDS)
+_FOLDED = ("seq", *KINDS)
 Codes = npt.NDArray[np.int64]
 
 
@@ -44,6 +44,14 @@ class Range(NamedTuple):
 
     first: int
     last: int
+
+
+class Found(NamedTuple):
+    """Where events lie, both ends inclusive, and how many there are at most."""
+
+    first: int
+    last: int
+    events: int
 
 
 class Pairs(NamedTuple):
@@ -61,8 +69,8 @@ class Index(Protocol):
     def times(self) -> Range:
         """The earliest and the latest timestamp, in microseconds since 1970."""
 
-    def find(self, kind: str, ids: Sequence[str]) -> Range | None:
-        """Where events of any of these ids lie; None where there are none."""
+    def find(self, kind: str, ids: Sequence[str]) -> Found | None:
+        """Where events of any of these ids, or types, lie; None where there are none."""
 
     def holds(self, events: EventIds) -> Flags:
         """Which of these events may be here; all that are here are among them."""
@@ -86,15 +94,16 @@ def pair_digests(pairs: Iterable[tuple[str | None, str]]) -> Numbers:
 
 
 class _Place:
-    """The first and last seq of one thing; of a pair also its batch: "" for none, None for several."""
+    """The first and last seq of one thing and its events; of a pair also its batch: "" for none, None for several."""
 
-    __slots__ = ("batch", "first", "last")
+    __slots__ = ("batch", "count", "first", "last")
 
-    def __init__(self, first: int, last: int, batch: str | None = None) -> None:
-        self.first, self.last, self.batch = first, last, batch
+    def __init__(self, first: int, last: int, count: int, batch: str | None = None) -> None:
+        self.first, self.last, self.count, self.batch = first, last, count, batch
 
-    def widen(self, first: int, last: int, batch: str | None = None) -> None:
+    def widen(self, first: int, last: int, count: int, batch: str | None = None) -> None:
         """Take in what lies elsewhere."""
+        self.count += count
         if first < self.first:
             self.first = first
         if last > self.last:
@@ -158,13 +167,16 @@ class LiveIndex:
             made._fold_rows(pa.table(batch))
         return made
 
-    def find(self, kind: str, ids: Sequence[str]) -> Range | None:
+    def find(self, kind: str, ids: Sequence[str]) -> Found | None:
         """As `Index.find`."""
         with self._lock:
             self._fold()
             get = self._places[kind].get
-            found = [one for name in ids if (one := get(name)) is not None]
-            return Range(min(one.first for one in found), max(one.last for one in found)) if found else None
+            found = [one for name in set(ids) if (one := get(name)) is not None]
+            if not found:
+                return None
+            first, last = min(one.first for one in found), max(one.last for one in found)
+            return Found(first, last, sum(one.count for one in found))
 
     def holds(self, events: EventIds) -> Flags:
         """As `Index.holds`."""
@@ -191,7 +203,11 @@ class LiveIndex:
             keys = np.fromiter((digest(name) for name in gently(places)), np.uint64, len(places))
             order = np.argsort(keys)
             ranges = [(place.first, place.last) for place in gently(places.values())]
-            arrays |= {f"{kind}.keys": keys[order], f"{kind}.ranges": _offsets(ranges, segment)[order]}
+            counts = np.fromiter((place.count for place in gently(places.values())), np.uint32, len(places))
+            arrays |= {
+                f"{kind}.keys": keys[order], f"{kind}.ranges": _offsets(ranges, segment)[order],
+                f"{kind}.counts": counts[order],
+            }  # fmt: skip
         found = [_pair(places) for places in gently(pairs.values())]
         keys = np.fromiter(pairs, np.uint64, len(pairs))
         order = np.argsort(keys)
@@ -219,16 +235,17 @@ class LiveIndex:
         seqs = rows["seq"].to_numpy()
         codes: dict[str, Codes] = {}
         names: dict[str, list[str]] = {}
-        for name in _FOLDED[1:]:
+        for name in KINDS:
             codes[name], names[name] = _encoded(rows[name])
         for kind in KINDS:
             places, is_named = self._places[kind], codes[kind] >= 0
             first, last = _spans(codes[kind][is_named], seqs[is_named], len(names[kind]))
-            for name, begun, ended in zip(names[kind], first.tolist(), last.tolist(), strict=True):
+            counts = np.bincount(codes[kind][is_named], minlength=len(names[kind]))
+            for name, begun, ended, count in zip(names[kind], first.tolist(), last.tolist(), counts.tolist(), strict=True):
                 if (place := places.get(name)) is None:
-                    places[name] = _Place(begun, ended)
+                    places[name] = _Place(begun, ended, count)
                 else:
-                    place.widen(begun, ended)
+                    place.widen(begun, ended, count)
         self._fold_pairs(seqs, codes, names)
 
     def _fold_pairs(self, seqs: Seqs, codes: Mapping[str, Codes], names: Mapping[str, list[str]]) -> None:
@@ -245,9 +262,9 @@ class LiveIndex:
             key = executions[pair // len(jobs)], jobs[pair % len(jobs)]
             batch = batches[one] if one == other else None
             if (place := self._pairs.get(key)) is None:
-                self._pairs[key] = _Place(begun, ended, batch)
+                self._pairs[key] = _Place(begun, ended, 0, batch)
             else:
-                place.widen(begun, ended, batch)
+                place.widen(begun, ended, 0, batch)
 
 
 def _pair(places: list[_Place] | None) -> tuple[int, int, int]:
@@ -280,11 +297,17 @@ def _spans(codes: Codes, values: Seqs, count: int) -> tuple[Seqs, Seqs]:
 
 
 class SealedIndex:
-    """The index of a segment that is not written any more."""
+    """
+    The index of a segment that is not written any more.
+
+    Attributes:
+        events: How many there were when it was made.
+    """
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         self._arrays = dict(arrays)
         self._first = int(arrays["about"][1])
+        self.events = int(arrays["type.counts"].sum())
 
     @property
     def times(self) -> Range:
@@ -292,12 +315,12 @@ class SealedIndex:
         first, last = self._arrays["times"]
         return Range(int(first), int(last))
 
-    def find(self, kind: str, ids: Sequence[str]) -> Range | None:
+    def find(self, kind: str, ids: Sequence[str]) -> Found | None:
         """As `Index.find`."""
         keys: Numbers = self._arrays[f"{kind}.keys"]
         if not len(keys):
             return None
-        wanted = np.fromiter((digest(name) for name in ids), np.uint64, len(ids))
+        wanted = np.unique(np.fromiter((digest(name) for name in ids), np.uint64, len(ids)))
         left = np.searchsorted(keys, wanted, side="left")
         right = np.searchsorted(keys, wanted, side="right")  # two ids with one digest stand side by side
         hits = left < right
@@ -305,7 +328,8 @@ class SealedIndex:
             return None
         ranges = self._arrays[f"{kind}.ranges"]
         places = np.concatenate([np.arange(a, b) for a, b in zip(left[hits], right[hits], strict=True)])
-        return Range(self._first + int(ranges[places, 0].min()), self._first + int(ranges[places, 1].max()))
+        first, last = self._first + int(ranges[places, 0].min()), self._first + int(ranges[places, 1].max())
+        return Found(first, last, int(self._arrays[f"{kind}.counts"][places].sum()))
 
     def holds(self, events: EventIds) -> Flags:
         """As `Index.holds`."""
@@ -337,6 +361,6 @@ class SealedIndex:
             with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             version, first, end = (int(number) for number in arrays["about"])
+            return cls(arrays) if (version, first) == (_VERSION, segment) and end >= last else None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        return cls(arrays) if (version, first) == (_VERSION, segment) and end >= last else None

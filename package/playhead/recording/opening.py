@@ -49,7 +49,7 @@ class Opening:
                 if catalogue.is_there and first > max(catalogue.ranges, default=0):
                     there.pop(first)  # killed while it was made
                     if not self._is_read_only:
-                        files.remove(self._folder, first, file, is_replaced=False)
+                        files.forget(self._folder, first, file)
                 else:
                     reason = damage.unreadable(file, error)
                     self.missing.append(Missing(first, catalogue.last_of(first, there), reason))
@@ -57,7 +57,7 @@ class Opening:
         self.missing = sorted([*self.missing, *(gone for gone in catalogue.missing(there) if gone.first not in named)])
         ends = [gone.first + LEAP if gone.last is None else gone.last + 1 for gone in self.missing]
         after = max([1, *(one.last + 1 for one in opened), *ends])
-        if not opened or opened[-1].is_archived or opened[-1].last + 1 < after:
+        if not opened or opened[-1].is_rewritten or opened[-1].last + 1 < after:
             opened.append(self.file(after))
         for segment in opened[:-1]:
             segment.index = SealedIndex.read(self._folder / f"{segment.first:018d}.index.npz", segment.first, segment.last)
@@ -71,7 +71,9 @@ class Opening:
             segment = Segment(first, file, archive.relation(self._db, file))
         else:
             file = file or (None if self._is_read_only else self._folder / f"{first:018d}.duckdb")
-            segment = Segment(first, file, files.attach(self._db, first, file, is_read_only=self._is_read_only))
+            is_read_only = self._is_read_only or files.is_rewritten(file)
+            table = files.attach(self._db, files.database(first, file), file, is_read_only=is_read_only)
+            segment = Segment(first, file, table)
         self._measure(segment)
         return segment
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from playhead.recording import files
+
 if TYPE_CHECKING:
     from playhead.recording.index import Index
     from playhead.recording.keyframes import Keyframes
@@ -17,7 +19,7 @@ class Segment:
     Attributes:
         first, last: The range it was given.
         oldest, rows: The oldest seq and the number of events that are left.
-        file: Its DuckDB file, or its Parquet file when it is archived.
+        file: Its DuckDB file, or its Parquet file when it is archived; None in memory.
         table: SQL of its events.
         index: Where it holds what; None where it is not made yet: everything may be anywhere in it.
         states: Who was active when; None where it is not made yet.
@@ -35,6 +37,11 @@ class Segment:
         self.flaw: str | None = None
         self.index: Index | None = None
         self.states: Keyframes | None = None
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether it is packed or archived: never written again, and not in order of seq where it is packed."""
+        return files.is_rewritten(self.file)
 
     @property
     def is_archived(self) -> bool:

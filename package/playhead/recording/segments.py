@@ -13,7 +13,6 @@ import ctypes
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from playhead.recording.opening import Opening
 from playhead.recording.segment import Segment
 
 __all__ = ["Segment", "Segments"]
-_REVIVE_S = 10.0
 _log = logging.getLogger("playhead.recording")
 
 
@@ -145,8 +143,8 @@ class Segments:
             sync(self._segments_folder)
             self._write_catalogue(segment)
         except OSError:
-            files.detach(self.db, segment.first)
-            files.remove(self._segments_folder, segment.first, segment.file, is_replaced=False)
+            files.detach(self.db, files.database(segment.first, segment.file))
+            files.forget(self._segments_folder, segment.first, segment.file)
             raise
         segment.index = self.live = LiveIndex()
         with self._lock:
@@ -178,10 +176,10 @@ class Segments:
         self.note()
 
     def replace(self, old: Segment, file: Path) -> None:
-        """Have an archive stand in for a segment that it was written from."""
+        """Have a file stand in for a segment that it was written from."""
         with self._lock:
             if old.is_dropped:
-                file.unlink(missing_ok=True)
+                files.unlink(file)
                 return
         new = self._opening.file(old.first, file)
         new.last, new.index, new.states, new.is_checked = old.last, old.index, old.states, True
@@ -237,20 +235,6 @@ class Segments:
         except OSError as error:
             _log.warning("%s: the catalogue was not written: %s", self.path, error)
 
-    def revive(self, segment: Segment) -> None:
-        """Attach a DuckDB file again, once nobody reads it: a checkpoint that fails leaves it refusing every query."""
-        end = time.monotonic() + _REVIVE_S
-        while time.monotonic() < end:
-            with self._lock:  # nobody begins to read meanwhile
-                if segment.is_dropped:
-                    return
-                if not segment.readers and segment.file is not None:
-                    files.detach(self.db, segment.first)
-                    files.attach(self.db, segment.first, segment.file, is_read_only=False)
-                    return
-            time.sleep(0.02)
-        _log.error("segment %d cannot be read until the recording is opened again", segment.first)
-
     def beside(self, segment: Segment, suffix: str) -> Path | None:
         """Where something about a segment is kept; None where nothing is kept."""
         return None if self._directory is None else self._segments_folder / f"{segment.first:018d}{suffix}"
@@ -299,12 +283,15 @@ class Segments:
             self._catalogue.write(ranges, missing, dropped)
 
     def _remove(self, segment: Segment) -> None:
-        """Remove the files of one that nobody reads any more, but what its archive goes on with."""
+        """Remove the files of one that nobody reads any more."""
         if not segment.is_archived:
             with contextlib.suppress(duckdb.Error):
-                files.detach(self.db, segment.first)
-        is_replaced = any(one.first == segment.first for one in self.all())
-        files.remove(self._segments_folder, segment.first, segment.file, is_replaced=is_replaced)
+                files.detach(self.db, files.database(segment.first, segment.file))
+        if any(one.first == segment.first for one in self.all()):
+            assert segment.file is not None
+            files.unlink(segment.file)  # what stands in for it goes on with the rest
+        else:
+            files.forget(self._segments_folder, segment.first, segment.file)
         with self._lock:
             self._leaving = [one for one in self._leaving if one is not segment]
         if segment.file is not None:
@@ -314,7 +301,8 @@ class Segments:
     def _remove_missing(self, first: int) -> None:
         """Remove what there still is of one that is missing and has expired."""
         assert self._directory is not None
+        file = files.find(self._directory).get(first)
         with contextlib.suppress(duckdb.Error):  # it may not be attached
-            files.detach(self.db, first)
-        files.remove(self._segments_folder, first, files.find(self._directory).get(first), is_replaced=False)
+            files.detach(self.db, files.database(first, file))
+        files.forget(self._segments_folder, first, file)
 

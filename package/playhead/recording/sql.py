@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from playhead.columns import FRAME, TABLE
 from playhead.events import JOB_TYPES, Cursor, Filter
@@ -20,6 +22,15 @@ def naive(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
+def one_of(name: str, values: Iterable[str]) -> str:
+    """
+    SQL for a column that has one of some values.
+
+    Without ``IS TRUE`` DuckDB looks only after it has read all columns, which takes three times as long.
+    """
+    return f"({name} IN ({', '.join(values)})) IS TRUE"
+
+
 def ids_condition(where: Filter, *names: str) -> tuple[list[str], list[Any]]:
     """SQL conditions for the named columns of a filter, and their values."""
     parts: list[str] = []
@@ -31,7 +42,7 @@ def ids_condition(where: Filter, *names: str) -> tuple[list[str], list[Any]]:
                 parts.append(f"{name} IN (SELECT unnest(?::VARCHAR[]))")
                 values.append(list(wanted))
             else:
-                parts.append(f"{name} = ?" if len(wanted) == 1 else f"{name} IN ({', '.join('?' * len(wanted))})")
+                parts.append(f"{name} = ?" if len(wanted) == 1 else one_of(name, "?" * len(wanted)))
                 values += wanted
     return parts, values
 
@@ -112,7 +123,7 @@ FRAME_SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 TABLE_SCHEMA = FRAME_SCHEMA.append(pa.field("expires_at", pa.timestamp("us", "UTC")))
-IS_OF_A_JOB = f"job_id IS NOT NULL AND type IN ({', '.join(repr(kind) for kind in JOB_TYPES)})"
+IS_OF_A_JOB = f"job_id IS NOT NULL AND {one_of('type', map(repr, JOB_TYPES))}"
 _OF_A_JOB = (
     "seq", "type", "timestamp", "execution_id", "job_id", "batch_id", "organization_id", "site_url", "site_name", "goal",
     "current_step", "current_url", "progress_percentage",
@@ -124,7 +135,11 @@ JOB_COLUMNS = (
 JOB_SCHEMA = unzoned(TABLE_SCHEMA.empty_table().select(_OF_A_JOB)).schema.append(pa.field("error", pa.string()))
 
 
-def in_order(table: pa.Table) -> pa.Table:
-    """The same rows in order of seq, as they nearly always are."""
+def in_order(table: pa.Table, *, is_descending: bool = False) -> pa.Table:
+    """The same rows in order of seq; those of a packed segment are not."""
     numbers = table.column("seq").to_numpy()
-    return table if bool((numbers[1:] > numbers[:-1]).all()) else table.sort_by("seq")
+    steps = numbers[1:] > numbers[:-1]
+    if bool((~steps if is_descending else steps).all()):
+        return table
+    order = pc.sort_indices(table, [("seq", "descending" if is_descending else "ascending")])
+    return table.combine_chunks().take(order)

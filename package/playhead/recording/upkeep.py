@@ -1,5 +1,5 @@
 """
-What is done to segments that are not written any more, in one background thread: their index, their states, a checkpoint;
+What is done to segments that are not written any more, in one background thread: their index, their states, packing;
 the old ones' archive; and deleting, which drops a whole segment or writes what is left of it anew.
 
 Each step leaves either what was there or what is to be there. What fails (no room, say) is tried again at the next
@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from playhead.columns import micros
 from playhead.errors import RecordingDamaged
-from playhead.recording import archive, files, sql
+from playhead.recording import archive, files, packed, sql
 from playhead.recording.damage import is_passing
 from playhead.recording.directory import Directory
 from playhead.recording.index import LiveIndex, SealedIndex
@@ -47,21 +47,19 @@ class Upkeep:
         self.tidy()
 
     def tidy(self) -> None:
-        """Index, checkpoint and sum up every segment that is not written any more and has not been yet."""
+        """Index, sum up and pack every segment that is not written any more and has not been yet."""
         self._segments.note()
         for segment in self._segments.all()[:-1]:
             if not isinstance(segment.index, SealedIndex):
                 self._thread.submit(self._index, segment)
-            if self._log_of(segment) is not None:
-                self._thread.submit(self._checkpoint, segment)
             if segment.states is None or not segment.states.is_whole:
                 self._thread.submit(self._sum_up, segment)
+            if not segment.is_rewritten:
+                self._thread.submit(self._pack, segment)
 
     def archive(self, before: datetime) -> None:
         """Keep as Parquet, from now on, what was stored before a time."""
-        for segment in self._segments.all()[:-1]:
-            if not segment.is_archived:
-                self._thread.submit(self._archive, segment, sql.naive(before))
+        self._thread.submit(self._archive, sql.naive(before))
 
     def wait(self) -> None:
         """Until everything that was to be done by now is."""
@@ -176,25 +174,42 @@ class Upkeep:
             if not self._is_closing and not segment.is_dropped:
                 _log.warning("the states of segment %d were not made: %s", segment.first, error)
 
-    def _checkpoint(self, segment: Segment) -> None:
+    def _pack(self, segment: Segment) -> None:
         log = self._log_of(segment)
-        if segment.is_dropped or log is None or not self._has_room(log.st_size):
+        if self._is_closing and log is None:  # it is packed when the recording is opened again
+            return
+        with self._deleting, self._segments.holding(segment) as is_there:
+            size = self._size_of(segment)
+            if not is_there or segment.is_rewritten or not self._has_room(size):
+                return
+            path = files.rewriting(self._directory.segments, segment.first, segment.file, ".duckdb")
+            try:
+                with self._segments.guarded([segment]):
+                    packed.write(self._segments.db, segment.table, segment.first, path)
+                self._segments.replace(segment, path)
+            except (duckdb.Error, OSError, RecordingDamaged) as error:
+                _log.warning("segment %d could not be packed, it stays as it is: %s", segment.first, error)
+
+    def _checkpoint(self, segment: Segment) -> None:
+        """So that it opens at once; nobody reads it meanwhile."""
+        log = self._log_of(segment)
+        if log is None or not self._has_room(log.st_size):
             return
         try:
-            self._segments.db.cursor().execute(f"CHECKPOINT s{segment.first}")
+            self._segments.db.cursor().execute(f"CHECKPOINT {files.database(segment.first, segment.file)}")
         except duckdb.Error as error:
-            if not segment.is_dropped:
-                _log.warning("segment %d could not be checkpointed, its log still holds it: %s", segment.first, error)
-                self._segments.revive(segment)
+            _log.warning("segment %d could not be checkpointed, its log still holds it: %s", segment.first, error)
 
-    def _archive(self, segment: Segment, before: datetime) -> None:
-        with self._deleting:
-            if self._is_closing or segment.is_dropped or self._count(segment, "(created_at < ?) IS NOT TRUE", [before]):
-                return
-            size = segment.file.stat().st_size if segment.file is not None else 0
-            if self._has_room(size):
+    def _archive(self, before: datetime) -> None:
+        for segment in self._segments.all()[:-1]:
+            with self._deleting:
+                if self._is_closing:
+                    return
+                if segment.is_archived or segment.is_dropped or not self._has_room(self._size_of(segment)):
+                    continue
                 try:
-                    self._rewrite(segment, "false", [])
+                    if not self._count(segment, "(created_at < ?) IS NOT TRUE", [before]):
+                        self._rewrite(segment, "false", [])
                 except (duckdb.Error, OSError, pa.ArrowException, RecordingDamaged) as error:
                     _log.warning("segment %d could not be archived, it stays as it is: %s", segment.first, error)
 
@@ -203,7 +218,7 @@ class Upkeep:
         with self._segments.holding(segment) as is_there:
             if not is_there:
                 return 0
-            path = files.archive_name(self._directory.archive, segment.first, segment.file)
+            path = files.rewriting(self._directory.archive, segment.first, segment.file, ".parquet")
             query = f"SELECT {sql.columns(is_frame=False)} FROM {segment.table} WHERE ({clause}) IS NOT TRUE ORDER BY seq"
             with self._segments.guarded([segment]):
                 left = archive.write(self._batches(query, values), path, self._segments.expect)
@@ -217,6 +232,12 @@ class Upkeep:
     def _batches(self, query: str, values: list[Any]) -> Iterator[pa.RecordBatch]:
         for batch in self._segments.db.cursor().sql(query, params=values).to_arrow_reader(65_536):
             yield sql.zoned(batch)
+
+    def _size_of(self, segment: Segment) -> int:
+        """The bytes of its file, or of its log where most is still there."""
+        log = self._log_of(segment)
+        size = segment.file.stat().st_size if segment.file is not None and segment.file.exists() else 0
+        return max(size, log.st_size if log is not None else 0)
 
     def _has_room(self, size: int) -> bool:
         return shutil.disk_usage(self._directory.path).free >= size + _SPARE
