@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from playhead.columns import id_bytes, to_arrow
 from playhead.events import JOB_TYPES, Event, uuid7
 from playhead.recording.identities import EventIds, held
-from playhead.recording.index import KINDS, Index, LiveIndex, SealedIndex, digest, pair_digests
+from playhead.recording.index import KINDS, Index, LiveIndex, SealedIndex, pair_digests
+from playhead.recording.places import digest
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = ("a", "b", "c", "é")

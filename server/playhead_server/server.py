@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -129,6 +130,8 @@ def serve(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _leave)
     with _prepared(settings) as (server, listening, _, _, url):
         print(url, flush=True)
+        gc.collect()
+        gc.freeze()  # what is there for good is not gone through at each collection, which would hold up who publishes
         server.run(sockets=[listening])
 
 

@@ -14,7 +14,8 @@ from playhead.columns import utc
 from playhead.events import Cursor, Filter
 from playhead.recording import sql
 from playhead.recording.history import History, Pair, Span, pairs_of, union
-from playhead.recording.index import digest, pair_digests
+from playhead.recording.index import pair_digests
+from playhead.recording.places import digest
 from playhead.recording.segments import Segments
 from playhead.recording.sql import At
 from playhead.recording.travel import Travel

@@ -15,9 +15,9 @@ import duckdb
 
 from playhead.columns import TABLE
 from playhead.recording.directory import Directory, sync
+from playhead.recording.pace import remove
 
 _SETTINGS = (
-    "SET threads = 2",
     "SET wal_autocheckpoint = '100GB'",
     "SET auto_checkpoint_skip_wal_threshold = 1000000000000",
     "SET enable_progress_bar = false",
@@ -27,10 +27,10 @@ _ROW_GROUP = 61_440  # half of DuckDB's own: a question skips more
 _STORAGE = "v1.2.0"  # its FSST lets a question decode the rows it wants; the later DICT_FSST decodes whole vectors
 
 
-def connect(temporary: Path | None) -> duckdb.DuckDBPyConnection:
+def connect(temporary: Path | None, threads: int = 2) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB for segments to be attached to."""
     db = duckdb.connect(config={"temp_directory": str(temporary)} if temporary is not None else {})
-    for setting in _SETTINGS:
+    for setting in (f"SET threads = {threads}", *_SETTINGS):
         db.execute(setting)
     return db
 
@@ -108,8 +108,8 @@ def clear(directory: Directory, found: dict[int, Path], dropped: set[int]) -> No
 
 def unlink(file: Path) -> None:
     """Remove a segment's file, and its log where it has one."""
-    for one in (file, file.with_name(f"{file.name}.wal")):
-        one.unlink(missing_ok=True)
+    remove(file.with_name(f"{file.name}.wal"))
+    file.unlink(missing_ok=True)
     sync(file.parent)
 
 

@@ -16,8 +16,6 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from playhead.recording.pace import gently
-
 Numbers = npt.NDArray[np.uint64]
 Seqs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -72,11 +70,13 @@ class LiveIds:
 
     def __init__(self) -> None:
         self._digests: set[int] = set()
+        self._added: list[Numbers] = []
         self._first, self._last = 2**62, -(2**62)
 
     def add(self, events: EventIds) -> None:
         """Have these too."""
         self._digests.update(events.digests.tolist())
+        self._added.append(events.digests)
         self._first, self._last = min(self._first, events.first), max(self._last, events.last)
 
     def holds(self, events: EventIds) -> Flags:
@@ -88,7 +88,7 @@ class LiveIds:
 
     def arrays(self) -> dict[str, Any]:
         """What a sealed segment keeps of them."""
-        spread = _spread(np.fromiter(gently(self._digests), np.uint64, len(self._digests)))
+        spread = _spread(np.concatenate([np.empty(0, np.uint64), *self._added]))
         spread.sort()
         high, low = _parts(spread)
         return {"events.made": np.array([self._first, self._last], np.int64), "events.high": high, "events.low": low}

@@ -12,11 +12,9 @@ batch (``batches``); and what `playhead.recording.identities` keeps of event ids
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -28,11 +26,11 @@ import pyarrow as pa
 from playhead.events import JOB_TYPES
 from playhead.recording.directory import whole
 from playhead.recording.identities import EventIds, Flags, LiveIds, Numbers, Seqs, held
-from playhead.recording.pace import gently
+from playhead.recording.places import Places, digest
 
 KINDS = ("execution_id", "batch_id", "job_id", "type")
 _VERSION = 3
-_UNFOLDED_ROWS = 2_048
+_UNFOLDED_ROWS = 1_024
 _UNFOLDED_TABLES = 128
 _A_SCAN = 2**17  # rows
 _FOLDED = ("seq", *KINDS)
@@ -79,37 +77,13 @@ class Index(Protocol):
         """Where the events of `JOB_TYPES` of these pairs lie, as `pair_digests` names them."""
 
 
-def digest(text: str) -> int:
-    """64 bits of an id."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _pair_digest(execution: str | None, job: str) -> int:
-    return digest(f"{execution or ''}\0{job}")
+def _pair(execution: str | None, job: str) -> str:
+    return f"{execution or ''}\0{job}"
 
 
 def pair_digests(pairs: Iterable[tuple[str | None, str]]) -> Numbers:
     """64 bits of each pair of an execution, or none, and a job."""
-    return np.array([_pair_digest(*pair) for pair in pairs], np.uint64)
-
-
-class _Place:
-    """The first and last seq of one thing and its events; of a pair also its batch: "" for none, None for several."""
-
-    __slots__ = ("batch", "count", "first", "last")
-
-    def __init__(self, first: int, last: int, count: int, batch: str | None = None) -> None:
-        self.first, self.last, self.count, self.batch = first, last, count, batch
-
-    def widen(self, first: int, last: int, count: int, batch: str | None = None) -> None:
-        """Take in what lies elsewhere."""
-        self.count += count
-        if first < self.first:
-            self.first = first
-        if last > self.last:
-            self.last = last
-        if batch != self.batch:
-            self.batch = None
+    return np.array([digest(_pair(*pair)) for pair in pairs], np.uint64)
 
 
 class LiveIndex:
@@ -124,10 +98,8 @@ class LiveIndex:
         self._lock = threading.Lock()
         self._unfolded: list[pa.Table] = []
         self._unfolded_rows = 0
-        self._places: dict[str, dict[str, _Place]] = {kind: {} for kind in KINDS}
-        self._pairs: dict[tuple[str | None, str], _Place] = {}
-        self._by_digest: dict[int, list[_Place]] = {}  # of the first `_digested` pairs
-        self._digested = 0
+        self._places = {kind: Places() for kind in KINDS}
+        self._pairs = Places()  # marked with the digest of their batch
         self._first_time, self._last_time = 2**62, -(2**62)
         self._events = LiveIds()
         self.last = 0  # the newest seq that was added
@@ -171,12 +143,8 @@ class LiveIndex:
         """As `Index.find`."""
         with self._lock:
             self._fold()
-            get = self._places[kind].get
-            found = [one for name in set(ids) if (one := get(name)) is not None]
-            if not found:
-                return None
-            first, last = min(one.first for one in found), max(one.last for one in found)
-            return Found(first, last, sum(one.count for one in found))
+            places = self._places[kind]
+            return _found(places.named(ids), places.first, places.last, places.counts)
 
     def holds(self, events: EventIds) -> Flags:
         """As `Index.holds`."""
@@ -186,44 +154,25 @@ class LiveIndex:
         """As `Index.pairs`."""
         with self._lock:
             self._fold()
-            found = [_pair(places) for places in map(self._digests().get, digests.tolist())]
-        first, last, batches = zip(*found, strict=True) if found else ((), (), ())
-        return Pairs(np.array(first, np.int64), np.array(last, np.int64), np.array(batches, np.uint64))
+            places = self._pairs.digested(digests)
+            is_there = places >= 0
+            first, last, batches = self._pairs.first[places], self._pairs.last[places], self._pairs.marks[places]
+        return Pairs(*(np.where(is_there, values, values.dtype.type(0)) for values in (first, last, batches)))
 
     def seal(self, segment: int) -> SealedIndex:
         """The same as arrays, for the segment that begins with this seq."""
         with self._lock:
             self._fold()
-            pairs = self._digests()
         arrays: dict[str, Any] = {
             "about": np.array([_VERSION, segment, self.last], np.int64), "times": np.array(self.times, np.int64),
             **self._events.arrays(),
         }  # fmt: skip
-        for kind, places in self._places.items():
-            keys = np.fromiter((digest(name) for name in gently(places)), np.uint64, len(places))
-            order = np.argsort(keys)
-            ranges = [(place.first, place.last) for place in gently(places.values())]
-            counts = np.fromiter((place.count for place in gently(places.values())), np.uint32, len(places))
-            arrays |= {
-                f"{kind}.keys": keys[order], f"{kind}.ranges": _offsets(ranges, segment)[order],
-                f"{kind}.counts": counts[order],
-            }  # fmt: skip
-        found = [_pair(places) for places in gently(pairs.values())]
-        keys = np.fromiter(pairs, np.uint64, len(pairs))
-        order = np.argsort(keys)
-        arrays |= {
-            "pair.keys": keys[order],
-            "pair.ranges": _offsets([(first, last) for first, last, _ in found], segment)[order],
-            "pair.batches": np.fromiter((batch for _, _, batch in gently(found)), np.uint64, len(found))[order],
-        }
+        for kind, places in (*self._places.items(), ("pair", self._pairs)):
+            keys, first, last, counts, batches = places.arrays()
+            ranges = (np.stack([first, last], axis=1) - segment).astype(np.uint32)
+            extra = {"batches": batches} if kind == "pair" else {"counts": counts.astype(np.uint32)}
+            arrays |= {f"{kind}.{name}": values for name, values in ({"keys": keys, "ranges": ranges} | extra).items()}
         return SealedIndex(arrays)
-
-    def _digests(self) -> dict[int, list[_Place]]:
-        """Every pair by its digest, two where they have the same one."""
-        for (execution, job), place in gently(islice(self._pairs.items(), self._digested, None)):
-            self._by_digest.setdefault(_pair_digest(execution, job), []).append(place)
-        self._digested = len(self._pairs)
-        return self._by_digest
 
     def _fold(self) -> None:
         """Work out what was only kept until now."""
@@ -241,45 +190,20 @@ class LiveIndex:
             places, is_named = self._places[kind], codes[kind] >= 0
             first, last = _spans(codes[kind][is_named], seqs[is_named], len(names[kind]))
             counts = np.bincount(codes[kind][is_named], minlength=len(names[kind]))
-            for name, begun, ended, count in zip(names[kind], first.tolist(), last.tolist(), counts.tolist(), strict=True):
-                if (place := places.get(name)) is None:
-                    places[name] = _Place(begun, ended, count)
-                else:
-                    place.widen(begun, ended, count)
+            places.widen(names[kind], first, last, counts)
         self._fold_pairs(seqs, codes, names)
 
     def _fold_pairs(self, seqs: Seqs, codes: Mapping[str, Codes], names: Mapping[str, list[str]]) -> None:
         is_of_job = np.array([name in JOB_TYPES for name in names["type"]], np.bool_)[codes["type"]]
         chosen = np.flatnonzero(is_of_job & (codes["job_id"] >= 0))
-        jobs, executions, batches = names["job_id"], [*names["execution_id"], None], [*names["batch_id"], ""]
+        jobs, executions = names["job_id"], [*names["execution_id"], None]
         pairs = codes["execution_id"][chosen] * np.int64(len(jobs)) + codes["job_id"][chosen]  # below 0 where there is none
-        distinct, inverse = np.unique(pairs, return_inverse=True)
+        distinct, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
         first, last = _spans(inverse, seqs[chosen], len(distinct))
-        low, high = _spans(inverse, codes["batch_id"][chosen].astype(np.int64), len(distinct))
-        for pair, begun, ended, one, other in zip(
-            distinct.tolist(), first.tolist(), last.tolist(), low.tolist(), high.tolist(), strict=True
-        ):
-            key = executions[pair // len(jobs)], jobs[pair % len(jobs)]
-            batch = batches[one] if one == other else None
-            if (place := self._pairs.get(key)) is None:
-                self._pairs[key] = _Place(begun, ended, 0, batch)
-            else:
-                place.widen(begun, ended, 0, batch)
-
-
-def _pair(places: list[_Place] | None) -> tuple[int, int, int]:
-    """What `Pairs` says of those that have one digest."""
-    if places is None:
-        return 0, 0, 0
-    batches = {place.batch for place in places}
-    batch = batches.pop() if len(batches) == 1 else None
-    first, last = min(place.first for place in places), max(place.last for place in places)
-    return first, last, 0 if batch is None else digest(batch)
-
-
-def _offsets(ranges: list[tuple[int, int]], segment: int) -> npt.NDArray[np.uint32]:
-    numbers = np.fromiter((end for pair in gently(ranges) for end in pair), np.int64, 2 * len(ranges))
-    return (numbers.reshape(len(ranges), 2) - segment).astype(np.uint32)
+        low, high = _spans(inverse, codes["batch_id"][chosen], len(distinct))
+        batches = np.array([*map(digest, names["batch_id"]), digest("")], np.uint64)
+        named = [_pair(executions[pair // len(jobs)], jobs[pair % len(jobs)]) for pair in distinct.tolist()]
+        self._pairs.widen(named, first, last, counts, np.where(low == high, batches[low], np.uint64(0)))
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[Codes, list[str]]:
@@ -294,6 +218,21 @@ def _spans(codes: Codes, values: Seqs, count: int) -> tuple[Seqs, Seqs]:
     np.minimum.at(least, codes, values)
     np.maximum.at(greatest, codes, values)
     return least, greatest
+
+
+def _placed(keys: Numbers, wanted: Numbers) -> tuple[Seqs, Flags]:
+    """Where each stands among sorted keys, and whether it does."""
+    places = np.searchsorted(keys, wanted)
+    is_there = places < len(keys)
+    is_there[is_there] = keys[places[is_there]] == wanted[is_there]
+    return places, is_there
+
+
+def _found(places: Sequence[int] | Seqs, first: Seqs, last: Seqs, counts: Seqs) -> Found | None:
+    """Where those with these numbers lie, all together."""
+    if not len(places):
+        return None
+    return Found(int(first[places].min()), int(last[places].max()), int(counts[places].sum()))
 
 
 class SealedIndex:
@@ -318,18 +257,12 @@ class SealedIndex:
     def find(self, kind: str, ids: Sequence[str]) -> Found | None:
         """As `Index.find`."""
         keys: Numbers = self._arrays[f"{kind}.keys"]
-        if not len(keys):
-            return None
         wanted = np.unique(np.fromiter((digest(name) for name in ids), np.uint64, len(ids)))
-        left = np.searchsorted(keys, wanted, side="left")
-        right = np.searchsorted(keys, wanted, side="right")  # two ids with one digest stand side by side
-        hits = left < right
-        if not hits.any():
-            return None
+        places, is_there = _placed(keys, wanted)
+        places = places[is_there]
         ranges = self._arrays[f"{kind}.ranges"]
-        places = np.concatenate([np.arange(a, b) for a, b in zip(left[hits], right[hits], strict=True)])
-        first, last = self._first + int(ranges[places, 0].min()), self._first + int(ranges[places, 1].max())
-        return Found(first, last, int(self._arrays[f"{kind}.counts"][places].sum()))
+        found = _found(places, ranges[:, 0], ranges[:, 1], self._arrays[f"{kind}.counts"])
+        return None if found is None else Found(self._first + found.first, self._first + found.last, found.events)
 
     def holds(self, events: EventIds) -> Flags:
         """As `Index.holds`."""
@@ -337,10 +270,7 @@ class SealedIndex:
 
     def pairs(self, digests: Numbers) -> Pairs:
         """As `Index.pairs`."""
-        keys: Numbers = self._arrays["pair.keys"]
-        places = np.searchsorted(keys, digests)
-        is_there = places < len(keys)
-        is_there[is_there] = keys[places[is_there]] == digests[is_there]
+        places, is_there = _placed(self._arrays["pair.keys"], digests)
         count = len(digests)
         found = Pairs(np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.uint64))
         places = places[is_there]

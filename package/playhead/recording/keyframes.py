@@ -26,6 +26,7 @@ from playhead.state import ACTIVE
 _VERSION = 1
 _EVERY = 16_384  # events between two, or
 _EVENTS_A_ROW = 8  # so many for each row that one holds, whichever is more: keyframes are a small part of the log
+_LEVEL = 12  # of zstd: a sixth smaller than the usual
 _KEY = b"playhead.keyframes"
 
 
@@ -68,7 +69,7 @@ class Keyframes:
         """Write them, whole or not at all; from then on they are read from there."""
         about = {"version": _VERSION, "segment": segment, "positions": self.positions, "latest": self.latest}
         schema = ATTEMPTS.with_metadata({_KEY: json.dumps(about).encode()})
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _LEVEL), use_threads=False)
         with whole(path) as file, pa.ipc.new_file(file, schema, options=options) as writer:
             for rows in self._rows:
                 arrays = [column.combine_chunks() for column in rows.columns]

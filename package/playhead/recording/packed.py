@@ -10,14 +10,17 @@ after execution, each in order of seq: an execution costs a third of what it wou
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import duckdb
 
 from playhead.recording import files
 from playhead.recording.directory import sync
+from playhead.recording.pace import flushed
 
 STRETCH = 30_720  # half of a row group
+_AT_ONCE = 16_384
 _ORDER = """(seq - {first}) // {stretch}, CASE WHEN type IN ('job_failed', 'job_cancelled') THEN 0 ELSE 1 END,
 batch_id, execution_id, seq"""
 
@@ -32,13 +35,13 @@ def write(db: duckdb.DuckDBPyConnection, table: str, first: int, path: Path) -> 
     draft = path.with_suffix(".tmp")
     files.unlink(draft)
     try:
-        events = files.attach(db, name := f"packing{first}", draft, is_read_only=False)
-        try:
-            order = _ORDER.format(first=first, stretch=STRETCH)
-            db.cursor().execute(f"INSERT INTO {events} SELECT * FROM {table} ORDER BY {order}")
-            db.cursor().execute(f"CHECKPOINT {name}")
-        finally:
-            files.detach(db, name)
+        with contextlib.closing(files.connect(path.parent, threads=1)) as own:  # this thread's, which gives way to others
+            own.register("rows", db.cursor().sql(f"SELECT * FROM {table}").to_arrow_reader(_AT_ONCE))
+            events = files.attach(own, "packed", draft, is_read_only=False)
+            with flushed(draft):
+                own.execute(f"INSERT INTO {events} SELECT * FROM rows ORDER BY {_ORDER.format(first=first, stretch=STRETCH)}")
+                own.execute("CHECKPOINT packed")
+            files.detach(own, "packed")
         sync(draft)
         draft.rename(path)
         sync(path.parent)
