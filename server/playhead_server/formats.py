@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -86,12 +87,21 @@ class _Sink:
 async def pieces(name: str, reader: pa.RecordBatchReader, cursor: str) -> AsyncIterator[bytes]:
     """The same as `stream`, made in threads that let others go first, in pieces that a socket takes at once."""
     loop, made = asyncio.get_running_loop(), stream(name, reader, cursor)
+    following = loop.run_in_executor(_THREADS, next, made, None)
     try:
-        while (piece := await loop.run_in_executor(_THREADS, next, made, None)) is not None:
+        while (piece := await following) is not None:
+            following = loop.run_in_executor(_THREADS, next, made, None)  # made while this one is sent
             for place in range(0, len(piece), _PIECE):
                 yield piece[place : place + _PIECE]
     finally:
-        _THREADS.submit(made.close)  # it holds what it reads in place
+        following.add_done_callback(partial(_end, made))
+
+
+def _end(made: Generator[bytes], last: asyncio.Future[bytes | None]) -> None:
+    """Have a stream let go of what it holds in place; where nobody listens any more, what failed last is no news."""
+    if not last.cancelled():
+        last.exception()
+    _THREADS.submit(made.close)
 
 
 def stream(name: str, reader: pa.RecordBatchReader, cursor: str) -> Generator[bytes]:

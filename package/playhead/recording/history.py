@@ -7,8 +7,10 @@ Everything that reads goes through here: history pages, live readers that fell b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 import duckdb
@@ -19,12 +21,15 @@ from playhead.columns import micros
 from playhead.events import Cursor, Filter
 from playhead.recording import sql
 from playhead.recording.index import KINDS, Index, SealedIndex
+from playhead.recording.pace import give_way
+from playhead.recording.packed import STRETCH
 from playhead.recording.segments import Segment, Segments
 from playhead.recording.sql import At
 
 __all__ = ["EVERYTHING", "At", "History", "Span"]
 EVERYTHING = Filter()
-_PIECE = 61_440  # rows that are looked at at once for a large answer: a row group, so by one thread
+_PIECE = STRETCH  # rows that are looked at at once for a large answer
+_SMALL = 61_440  # an answer of so many is read at once
 _BATCH = 16_384  # rows that are given on at once
 Pair = tuple[str | None, str]
 
@@ -120,7 +125,7 @@ class History:
         self, where: Filter, span: Span, at: At, *, limit: int | None = None, offset: int = 0, descending: bool = False
     ) -> pa.RecordBatchReader:
         """The frame's columns of the events that match, as they are read, in flat memory."""
-        if limit is not None and limit <= _PIECE:
+        if limit is not None and limit <= _SMALL:
             table = self.table(where, span, at, limit=limit, offset=offset, descending=descending)
             return table.select(sql.FRAME_SCHEMA.names).cast(sql.FRAME_SCHEMA).to_reader()
         return pa.RecordBatchReader.from_batches(
@@ -135,19 +140,22 @@ class History:
         with self.pieces(where, span, at) as pieces:
             if clause == "true":
                 pieces, offset = _counted(pieces, None, offset, descending)
-            if 0 < sum(piece.most for piece in pieces) <= _PIECE:
+            if 0 < sum(piece.most for piece in pieces) <= _SMALL:
                 columns = sql.columns(is_frame=True)
                 yield from self._page(pieces, columns, clause, values, limit, offset, descending).to_batches(_BATCH)
                 return
-            for piece in _parts(pieces[::-1] if descending else pieces, descending):
+
+            def read(piece: Piece) -> pa.Table:
                 query, _ = union([piece], sql.columns(is_frame=True), clause)
-                table = sql.in_order(self.ask(query, values).to_arrow_table(), is_descending=descending)
+                return sql.zoned(sql.in_order(self.ask(query, values).to_arrow_table(), is_descending=descending))
+
+            for table in _ahead(read, _parts(pieces[::-1] if descending else pieces, descending)):
                 skipped = min(offset, table.num_rows)
                 offset -= skipped
                 table = table.slice(skipped, limit)
                 if limit is not None:
                     limit -= table.num_rows
-                yield from sql.zoned(table).to_batches(_BATCH)
+                yield from table.to_batches(_BATCH)
                 if limit == 0:
                     return
 
@@ -206,6 +214,16 @@ class History:
     def ask(self, query: str, values: list[Any]) -> duckdb.DuckDBPyRelation:
         """A question on a cursor of its own: any thread may ask, and none waits for another."""
         return self._segments.db.cursor().sql(query, params=values)
+
+
+def _ahead(read: Callable[[Piece], pa.Table], parts: Iterator[Piece]) -> Iterator[pa.Table]:
+    """Each part, read while whoever asked is busy with the one before."""
+    with ThreadPoolExecutor(1, "playhead-read", initializer=give_way) as reader:
+        waiting = [reader.submit(read, part) for part in islice(parts, 1)]
+        while waiting:
+            table = waiting.pop().result()
+            waiting = [reader.submit(read, part) for part in islice(parts, 1)]
+            yield table
 
 
 def _parts(pieces: list[Piece], descending: bool) -> Iterator[Piece]:
