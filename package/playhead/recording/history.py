@@ -28,8 +28,8 @@ from playhead.recording.sql import At
 
 __all__ = ["EVERYTHING", "At", "History", "Span"]
 EVERYTHING = Filter()
-_PIECE = STRETCH  # rows that are looked at at once for a large answer
-_SMALL = 61_440  # an answer of so many is read at once
+_PIECE = 2 * STRETCH  # rows that are looked at at once for a large answer
+_SMALL = 65_536  # an answer of so many is read at once
 _BATCH = 16_384  # rows that are given on at once
 Pair = tuple[str | None, str]
 
