@@ -46,11 +46,22 @@ def parse_body(body: bytes, content_type: str) -> list[NewEvent]:
     found = reader(body)
     if kind == "application/cloudevents+json" and body.lstrip()[:1] == b"[":
         raise InvalidBody("an array is application/cloudevents-batch+json, not application/cloudevents+json")
+    if "cloudevents" in kind:
+        return [_from_cloud(fields, index) for index, fields in enumerate(_few_enough(found))]
+    return new_events(_few_enough(found))
+
+
+def parse_message(events: object) -> list[NewEvent]:
+    """The same, of what a WebSocket's ``publish`` says; it was decoded with the rest of the message."""
+    if not isinstance(events, list):
+        raise InvalidBody("events is an array of JSON objects")
+    return new_events(_few_enough(events))
+
+
+def _few_enough(found: list[Any]) -> list[Any]:
     if len(found) > MAX_EVENTS:
         raise TooLarge(f"the request has {len(found):,} events; it takes {MAX_EVENTS:,}: send several")
-    if "cloudevents" in kind:
-        return [_from_cloud(fields, index) for index, fields in enumerate(found)]
-    return new_events(found)
+    return found
 
 
 def _decode(text: bytes, where: str) -> Any:

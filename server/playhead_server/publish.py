@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,20 +29,16 @@ async def post_events(request: Request) -> Response:
     kind = request.headers.get("content-type", "application/json")
     events = parse_body(body, kind) if len(body) <= _INLINE else await asyncio.to_thread(parse_body, body, kind)
     done = await store(service, grant, events)
-    return JSONResponse(
-        {
-            "accepted": done.accepted,
-            "duplicates": done.duplicates,
-            "firstSeq": done.first_seq,
-            "lastSeq": done.last_seq,
-            "cursor": str(done.cursor),
-        },
-        201,
-    )
+    return JSONResponse(answer(done), 201)
 
 
 async def store(service: Service, grant: Grant, events: list[NewEvent]) -> Appended:
     """Append a request's events for the organisation of the token, and wait until they are durable."""
+    return await stored(service, submit(service, grant, events))
+
+
+def submit(service: Service, grant: Grant, events: list[NewEvent]) -> Future[Appended]:
+    """Queue a request's events, behind all that were queued before."""
     for index, event in enumerate(events):
         named = event.organization_id
         if named is None or named == grant.organization_id:
@@ -50,15 +47,27 @@ async def store(service: Service, grant: Grant, events: list[NewEvent]) -> Appen
             service.refused += 1
             raise InvalidEvent(index, "organizationId", "must be null or the token's own organisation")
     try:
-        future = service.recording.submit(events, grant.organization_id)
+        return service.recording.submit(events, grant.organization_id)
     except Exception:
         service.refused += 1
         raise
+
+
+async def stored(service: Service, future: Future[Appended]) -> Appended:
+    """Wait until what was queued is durable."""
     # shielded: a client that goes away does not take its events back
     done = await asyncio.shield(asyncio.wrap_future(future))
     service.accepted += done.accepted
     service.duplicates += done.duplicates
     return done
+
+
+def answer(done: Appended) -> dict[str, object]:
+    """What a publisher is told."""
+    return {
+        "accepted": done.accepted, "duplicates": done.duplicates, "firstSeq": done.first_seq, "lastSeq": done.last_seq,
+        "cursor": str(done.cursor),
+    }  # fmt: skip
 
 
 async def _body(request: Request) -> bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 
 from sse_starlette import EventSourceResponse
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from starlette.responses import Response
 from playhead.errors import CursorGone
 from playhead.events import Filter
 from playhead_server import params
-from playhead_server.fanout import FeedClosed, Reader
+from playhead_server.fanout import FeedClosed, Reader, Stretch
 from playhead_server.service import Service, service_of
 
 _SEND_TIMEOUT_S = 25.0
@@ -56,6 +57,13 @@ def _reset(gone: CursorGone) -> bytes:
     return f"event: reset\nid: {gone.oldest}\ndata: {facts}\n\n".encode()
 
 
+def _lines(epoch: str, stretch: Stretch) -> bytes:
+    return b"".join(
+        b"id: %b:%d\ndata: %b\n\n" % (epoch.encode(), seq, event)
+        for seq, event in zip(stretch.seqs, stretch.events, strict=True)
+    )
+
+
 async def _feed(service: Service, where: Filter, position: int, reset: bytes) -> AsyncIterator[bytes]:
     epoch = service.recording.epoch
     reader = Reader(service.fanout, where, position)  # here, so that it is always closed again
@@ -77,10 +85,7 @@ async def _feed(service: Service, where: Filter, position: int, reset: bytes) ->
                 reader = Reader(service.fanout, where, gone.oldest.seq)
                 continue
             if stretch.events:
-                yield b"".join(
-                    b"id: %b:%d\ndata: %b\n\n" % (epoch.encode(), seq, event)
-                    for seq, event in zip(stretch.seqs, stretch.events, strict=True)
-                )
+                yield stretch.form("sse", partial(_lines, epoch, stretch))
     finally:
         service.streams -= 1
         reader.close()

@@ -1,8 +1,8 @@
 """
 The WebSocket, subprotocol ``playhead.v1`` (JSON text) or ``playhead.v1.zstd`` (server messages as zstd binary frames).
 
-One task reads what the client says, one runs for each subscription, one sends heartbeats. A message of events says
-``from`` and ``to``, so that a lost one is noticed; it is sent only when its events are durable.
+One task reads what the client says; a subscription has one only until it has caught up (`subscription`). A message of events
+says ``from`` and ``to``, so that a lost one is noticed; it is sent only when its events are durable.
 """
 
 from __future__ import annotations
@@ -10,26 +10,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
-import zstandard
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from playhead.bodies import parse_body
+from playhead.bodies import parse_message
 from playhead.errors import CursorGone, InvalidEvent, PlayheadError
 from playhead.events import Filter
+from playhead.recording import Appended
 from playhead_server import params
 from playhead_server.access import Grant
-from playhead_server.fanout import FeedClosed, Reader, Stretch
+from playhead_server.fanout import Reader
+from playhead_server.line import Line, TooSlow
 from playhead_server.problems import Problem, problem_of
-from playhead_server.publish import store
+from playhead_server.publish import answer, stored, submit
 from playhead_server.service import Service, service_of
+from playhead_server.subscription import Subscription
 
 PROTOCOLS = ("playhead.v1.zstd", "playhead.v1")
 _AUTH_S = 5.0
 _SEND_S = 25.0
 _MAX_SUBSCRIPTIONS = 100
+_MAX_PUBLISHING = 64  # requests of one socket that are not durable yet; then no more is read from it
+_INLINE_EVENTS = 100
 _encode = msgspec.json.Encoder().encode
 
 
@@ -41,69 +47,52 @@ class _Closed(Exception):
         self.code, self.reason = code, reason
 
 
-class _Subscription:
-    """
-    A reader of this socket.
-
-    Attributes:
-        sent: The position up to which everything that matches was sent.
-        told: The position that the client was last told; it is where the next message says it begins.
-    """
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.sent = self.told = reader.cursor
-        self.task: asyncio.Task[None] | None = None
-
-    def settle(self) -> int:
-        """Move on over what does not match, and return the position."""
-        if self.sent >= self.reader.cursor and self.reader.is_caught_up:
-            self.sent = self.reader.settle()
-        return self.sent
-
-    def tell(self, at: int) -> None:
-        """The client was told this position."""
-        self.told = max(self.told, at)
-
-
 class _Socket:
     """One connection after it was accepted."""
 
-    def __init__(self, websocket: WebSocket, service: Service) -> None:
+    def __init__(self, websocket: WebSocket, send: Send, service: Service) -> None:
         self._socket, self._service = websocket, service
-        self._compress = zstandard.ZstdCompressor(3).compress if websocket.scope["subprotocol"] == PROTOCOLS[0] else None
-        self._lock = asyncio.Lock()
-        self._subscriptions: dict[str, _Subscription] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        is_compressed = websocket.scope["subprotocol"] == PROTOCOLS[0]
+        self._line = Line(send, is_compressed=is_compressed, limit_s=_SEND_S, when_broken=self._fail)
+        self._subscriptions: dict[str, Subscription] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._publishing: set[asyncio.Task[None]] = set()
+        self._beat: asyncio.TimerHandle | None = None
         self._grant: Grant | None = None
 
     async def run(self) -> None:
         """From access to the end."""
-        self._grant = await self._settle_access()
-        recording = self._service.recording
-        head = str(recording.cursor(self._service.fanout.head))
-        await self._send({"op": "welcome", "version": 1, "epoch": recording.epoch, "head": head})
-        query = self._socket.query_params
-        params.known(query, *params.FILTERS, "after")
-        if any(name in query for name in (*params.FILTERS, "after")):
-            where = params.filter_of(query, self._grant.organization_id)
-            await self._subscribe("default", where, params.single(query, "after"))
-        self._spawn(self._heartbeats())
-        self._spawn(self._listen())
         try:
+            self._grant = await self._settle_access()
+            recording = self._service.recording
+            head = str(recording.cursor(self._service.fanout.head))
+            await self._send({"op": "welcome", "version": 1, "epoch": recording.epoch, "head": head})
+            query = self._socket.query_params
+            params.known(query, *params.FILTERS, "after")
+            if any(name in query for name in (*params.FILTERS, "after")):
+                where = params.filter_of(query, self._grant.organization_id)
+                await self._subscribe("default", where, params.single(query, "after"))
+            self._schedule_heartbeat()
+            self._spawn(self._listen())
             await self._failed
         finally:
+            if self._beat is not None:
+                self._beat.cancel()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._line.close()
             for subscription in self._subscriptions.values():
-                subscription.reader.close()
+                subscription.close()
 
     def stop(self, code: int, reason: str) -> None:
         """End the connection from outside."""
+        self._fail(_Closed(code, reason))
+
+    def _fail(self, error: Exception) -> None:
         if not self._failed.done():
-            self._failed.set_exception(_Closed(code, reason))
+            self._failed.set_exception(error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work))
@@ -115,8 +104,7 @@ class _Socket:
         try:
             await work
         except Exception as error:
-            if not self._failed.done():
-                self._failed.set_exception(error)
+            self._fail(error)
 
     async def _settle_access(self) -> Grant:
         access = self._service.access
@@ -200,89 +188,58 @@ class _Socket:
             return
         if after in (None, "now"):
             position = self._service.fanout.head
-        subscription = _Subscription(Reader(self._service.fanout, where, position))
+        reader = Reader(self._service.fanout, where, position)
+        subscription = Subscription(identity, reader, self._line, recording.epoch, self._spawn, self._forget)
         self._subscriptions[identity] = subscription
         head = str(recording.cursor(self._service.fanout.head))
         await self._send(
             {"op": "subscribed", "id": identity, "from": str(recording.cursor(position)), "head": head}
         )
-        subscription.task = self._spawn(self._feed(identity, subscription))
+        subscription.begin()
+
+    def _forget(self, identity: str) -> None:
+        self._subscriptions.pop(identity, None)
 
     def _drop(self, identity: str) -> None:
         subscription = self._subscriptions.pop(identity, None)
         if subscription is not None:
-            if subscription.task is not None:
-                subscription.task.cancel()
-            subscription.reader.close()
-
-    async def _feed(self, identity: str, subscription: _Subscription) -> None:
-        reader, recording = subscription.reader, self._service.recording
-        is_caught_up = False
-        while True:
-            if not is_caught_up and reader.is_caught_up:
-                is_caught_up = True
-                at = subscription.settle()
-                await self._send({"op": "caught_up", "id": identity, "at": str(recording.cursor(at))})
-                subscription.tell(at)
-            try:
-                stretch = await reader.next()
-            except FeedClosed:
-                return
-            except CursorGone as gone:
-                self._subscriptions.pop(identity, None)
-                reader.close()
-                await self._send_reset(identity, gone)
-                return
-            if stretch.events:
-                await self._send_bytes(_events(identity, recording.epoch, subscription.told, stretch))
-                subscription.tell(stretch.to)
-            subscription.sent = max(subscription.sent, stretch.to)
+            subscription.close()
 
     async def _send_reset(self, identity: str, gone: CursorGone) -> None:
         await self._send({"op": "reset", "id": identity, "reason": gone.reason, "oldest": str(gone.oldest)})
 
     async def _publish(self, identity: str | None, message: dict[str, Any]) -> None:
-        events = await asyncio.to_thread(lambda: parse_body(_encode(message.get("events")), "application/json"))
-        done = await store(self._service, self._allowed("publish"), events)
-        await self._send(
-            {
-                "op": "published",
-                "id": identity,
-                "accepted": done.accepted,
-                "duplicates": done.duplicates,
-                "firstSeq": done.first_seq,
-                "lastSeq": done.last_seq,
-                "cursor": str(done.cursor),
-            }
-        )
+        """Queue what was published, in the order it came; the answer goes out once it is durable, and the next is read."""
+        while len(self._publishing) >= _MAX_PUBLISHING:
+            await asyncio.wait(self._publishing, return_when=asyncio.FIRST_COMPLETED)
+        grant, given = self._allowed("publish"), message.get("events")
+        is_large = isinstance(given, list) and len(given) > _INLINE_EVENTS
+        events = await asyncio.to_thread(parse_message, given) if is_large else parse_message(given)
+        task = self._spawn(self._confirm(identity, submit(self._service, grant, events)))
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
 
-    async def _heartbeats(self) -> None:
-        while True:
-            await asyncio.sleep(self._service.settings.heartbeat_s)
-            seqs = [subscription.settle() for subscription in self._subscriptions.values()]
-            at = min(seqs, default=self._service.fanout.head)
-            told = list(self._subscriptions.values())
-            await self._send({"op": "heartbeat", "at": f"{self._service.recording.epoch}:{at}"})
-            for subscription in told:
+    async def _confirm(self, identity: str | None, future: Future[Appended]) -> None:
+        try:
+            done = await stored(self._service, future)
+        except (Problem, PlayheadError) as error:
+            await self._refuse(identity, error)
+        else:
+            await self._send({"op": "published", "id": identity} | answer(done))
+
+    def _schedule_heartbeat(self) -> None:
+        self._beat = asyncio.get_running_loop().call_later(self._service.settings.heartbeat_s, self._heartbeat)
+
+    def _heartbeat(self) -> None:
+        self._schedule_heartbeat()
+        at = min((one.settle() for one in self._subscriptions.values()), default=self._service.fanout.head)
+        text = _encode({"op": "heartbeat", "at": f"{self._service.recording.epoch}:{at}"})
+        if self._line.push(self._line.message(text)):  # a line that is stuck has something to say already
+            for subscription in self._subscriptions.values():
                 subscription.tell(at)
 
     async def _send(self, message: dict[str, Any]) -> None:
-        await self._send_bytes(_encode(message))
-
-    async def _send_bytes(self, text: bytes) -> None:
-        try:
-            async with asyncio.timeout(_SEND_S), self._lock:
-                if self._compress is not None:
-                    await self._socket.send_bytes(self._compress(text))
-                else:
-                    await self._socket.send_text(text.decode())
-        except TimeoutError:
-            raise _Closed(4410, "too slow; come back with your cursor") from None
-
-
-def _events(identity: str, epoch: str, told: int, stretch: Stretch) -> bytes:
-    head = _encode({"op": "events", "id": identity, "from": f"{epoch}:{told}", "to": f"{epoch}:{stretch.to}"})
-    return head[:-1] + b',"events":[' + b",".join(stretch.events) + b"]}"
+        await self._line.send(self._line.message(_encode(message)))
 
 
 _open: set[_Socket] = set()
@@ -294,8 +251,17 @@ def stop_all(code: int, reason: str) -> None:
         socket.stop(code, reason)
 
 
-async def endpoint(websocket: WebSocket) -> None:
-    """``GET /api/events/ws``."""
+class _Endpoint:
+    """``GET /api/events/ws``, at the level of ASGI: a message goes through no more hands than it must."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _serve(WebSocket(scope, receive, send), send)
+
+
+endpoint = _Endpoint()
+
+
+async def _serve(websocket: WebSocket, send: Send) -> None:
     service = service_of(websocket)
     try:
         service.access.check_origin(websocket)
@@ -306,15 +272,17 @@ async def endpoint(websocket: WebSocket) -> None:
     chosen = next((name for name in PROTOCOLS if name in offered), None)
     await websocket.accept(subprotocol=chosen)
     websocket.scope["subprotocol"] = chosen
-    socket = _Socket(websocket, service)
+    socket = _Socket(websocket, send, service)
     _open.add(socket)
     service.sockets += 1
     try:
         await socket.run()
-    except WebSocketDisconnect:
+    except (WebSocketDisconnect, OSError):
         pass
     except _Closed as closed:
         await _close(websocket, closed.code, closed.reason)
+    except TooSlow:
+        await _close(websocket, 4410, "too slow; come back with your cursor")
     except (Problem, PlayheadError, ValueError) as error:
         found = problem_of(error)
         await _close(websocket, {401: 4401, 403: 4403}.get(found.status, 4400), found.detail)

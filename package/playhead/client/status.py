@@ -23,6 +23,8 @@ class ConnectionState(msgspec.Struct, frozen=True):
         detail: What happened and what to do; empty when all is well.
         lag_ms: Milliseconds from an event's ``created_at`` until it arrived, of the newest one, by this machine's clock;
             None before the first.
+        lag_events: How many numbers of the log, of all events, lie between what was read and the newest that the server
+            spoke of; 0 for one that has caught up, None before it is known.
     """
 
     state: State
@@ -31,3 +33,4 @@ class ConnectionState(msgspec.Struct, frozen=True):
     since: datetime
     detail: str = ""
     lag_ms: float | None = None
+    lag_events: int | None = None

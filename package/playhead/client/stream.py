@@ -46,6 +46,7 @@ class Subscription:
         self._transport: Transport = transport
         self._attempt = 0
         self._lag_ms: float | None = None
+        self._head: Cursor | None = None  # the furthest that the server spoke of
         self._may_read = asyncio.Event()
         self._may_read.set()
         self.error: PlayheadError | None = None
@@ -63,7 +64,12 @@ class Subscription:
         """How it is connected."""
         state: State
         state, detail = ("disconnected", "closed") if self.is_closed else (self._state, self._detail)
-        return ConnectionState(state, self._transport, self._attempt, self._since, detail, self._lag_ms)
+        lag_events: int | None = None
+        if self._head is not None and self._cursor is not None and self._head.epoch == self._cursor.epoch:
+            lag_events = max(0, self._head.seq - self._cursor.seq)
+        return ConnectionState(
+            state, self._transport, self._attempt, self._since, detail, self._lag_ms, lag_events
+        )
 
     @property
     def is_closed(self) -> bool:
@@ -182,6 +188,10 @@ class Subscription:
         fresh = resume.unseen(self._cursor, stretch.events)
         if fresh:
             self._lag_ms = max(0.0, time.time() - fresh[-1].created_at.timestamp()) * 1000
+        known = [one for one in (stretch.to, stretch.head) if one is not None]
+        if self._head is None or self._head.epoch != stretch.to.epoch:
+            self._head = None
+        self._head = max([*known, *([self._head] if self._head is not None else [])], key=lambda one: one.seq)
         is_further = self._cursor is None or stretch.to.seq > self._cursor.seq
         cursor = stretch.to if self._cursor is None or is_further else self._cursor
         if fresh or is_further:

@@ -27,7 +27,7 @@ from playhead.events import Cursor, Event, Filter
 from playhead.times import time_text
 
 _PROTOCOLS = [Subprotocol("playhead.v1.zstd"), Subprotocol("playhead.v1")]
-_PING_S, _PING_TIMEOUT_S = 2.0, 3.0
+_PING_S, _PING_TIMEOUT_S = 1.5, 2.5  # so a server that has gone silent is noticed within 4 s
 _SILENT_S = 20.0  # the server sends a heartbeat every 15 s
 _PERHAPS_AWAY = (502, 503, 504)
 _PAGE = 1000
@@ -35,11 +35,16 @@ _NAMES = {"execution_id": "executionId", "batch_id": "batchId", "job_id": "jobId
 
 
 class Stretch(NamedTuple):
-    """The events of ``(start, to]`` that match; a ``start`` of None only moves the position on."""
+    """
+    The events of ``(start, to]`` that match; a ``start`` of None only moves the position on.
+
+    ``head`` is where the server's log ended, when it said so.
+    """
 
     start: Cursor | None
     to: Cursor
     events: list[Event]
+    head: Cursor | None = None
 
 
 class Reset(Exception):
@@ -70,6 +75,7 @@ class _Message(msgspec.Struct, rename={"start": "from"}):
     start: str | None = None
     to: str | None = None
     at: str | None = None
+    head: str | None = None
     reason: str | None = None
     oldest: str | None = None
     code: str | None = None
@@ -126,7 +132,7 @@ async def opened(http: Http) -> ClientConnection:
 
 
 async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
-    """By subprotocol ``playhead.v1.zstd``; pings notice a dead line within 5 s."""
+    """By subprotocol ``playhead.v1.zstd``; pings notice a dead line."""
     socket = await opened(http)
     try:
         inflate = zstandard.ZstdDecompressor().decompressobj
@@ -138,7 +144,7 @@ async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Str
                 yield Stretch(Cursor.parse(message.start), Cursor.parse(message.to), message.events)
             elif message.op == "subscribed" and message.start is not None:
                 start = Cursor.parse(message.start)
-                yield Stretch(start, start, [])
+                yield Stretch(start, start, [], Cursor.parse(message.head) if message.head else None)
             elif message.op in ("heartbeat", "caught_up") and message.at is not None:
                 yield Stretch(None, Cursor.parse(message.at), [])
             elif message.op == "reset":
@@ -164,7 +170,7 @@ async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
         params.append(("after", after))
     else:
         headers["Last-Event-ID"] = after
-    timeout = httpx.Timeout(_SILENT_S, connect=5.0)
+    timeout = httpx.Timeout(_SILENT_S, connect=_PING_TIMEOUT_S)
     async with (
         httpx.AsyncClient(trust_env=http.trusts_environment, timeout=timeout) as client,
         client.stream(
@@ -184,7 +190,7 @@ async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
         position: Cursor | None = None
         identity, kind = "", ""
         data: list[str] = []
-        async for line in response.aiter_lines():
+        async for line in _lines(client, http, response):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
             if name == "id":
@@ -205,9 +211,44 @@ async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
     raise Broken("the stream ended")
 
 
+async def _lines(client: httpx.AsyncClient, http: Http, response: httpx.Response) -> AsyncGenerator[str]:
+    """The lines of a response; while none comes, the server is asked whether it is alive."""
+    parts = aiter(response.aiter_text())
+    waiting: asyncio.Task[str] | None = None
+    rest = ""
+    try:
+        while True:
+            if waiting is None:
+                waiting = asyncio.ensure_future(anext(parts))
+            done, _ = await asyncio.wait([waiting], timeout=_PING_S)
+            if not done:
+                await _check_alive(client, http)
+                continue
+            try:
+                text = waiting.result()
+            except StopAsyncIteration:
+                return
+            waiting = None
+            *lines, rest = (rest + text).split("\n")
+            for line in lines:
+                yield line.removesuffix("\r")
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def _check_alive(client: httpx.AsyncClient, http: Http) -> None:
+    """Raise Broken where the server answers nothing at all."""
+    try:
+        await client.get(f"{http.url}/healthz", timeout=_PING_TIMEOUT_S)
+    except httpx.TimeoutException:
+        raise Broken("the server does not answer") from None
+
+
 async def polling(http: Http, where: Filter, after: str, interval_s: float) -> AsyncGenerator[Stretch]:
     """By pages of history, one each ``interval_s`` seconds when there is nothing more at once."""
-    timeout = httpx.Timeout(10.0, connect=5.0)
+    timeout = httpx.Timeout(4.0, connect=_PING_TIMEOUT_S)
     trusts = http.trusts_environment
     async with httpx.AsyncClient(trust_env=trusts, timeout=timeout, headers=http.headers()) as client:
         while True:
@@ -222,5 +263,6 @@ async def polling(http: Http, where: Filter, after: str, interval_s: float) -> A
             begun = time.monotonic()
             yield Stretch(Cursor.parse(after) if after not in ("start", "now") else None, to, page.events)
             after = str(to)
-            if not page.pagination.has_more:
-                await asyncio.sleep(max(0.0, begun + interval_s - time.monotonic()))
+            while not page.pagination.has_more and (left := begun + interval_s - time.monotonic()) > 0:
+                await asyncio.sleep(min(left, _PING_S))
+                await _check_alive(client, http)

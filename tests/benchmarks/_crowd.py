@@ -1,0 +1,217 @@
+"""
+Many WebSocket readers in one process, as cheap as Python allows, and publishers that send one event at a time.
+
+The readers speak just enough of RFC 6455 to count events and to take the age of some of them; ``sent`` in an event is
+the publisher's CLOCK_MONOTONIC in nanoseconds, which all processes of a machine share. Client frames carry the mask 0, so
+masking is no work (section 5.3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+_SENT = re.compile(rb'"sent":(\d+),"n":(\d+)')
+_SAMPLED = 20  # readers whose every event is looked at
+
+
+def frame(payload: bytes, opcode: int = 1) -> bytes:
+    """A client's frame."""
+    size = len(payload)
+    head = bytes([128 | opcode])
+    if size < 126:
+        return head + bytes([128 | size]) + bytes(4) + payload
+    if size < 65_536:
+        return head + bytes([254]) + size.to_bytes(2, "big") + bytes(4) + payload
+    return head + bytes([255]) + size.to_bytes(8, "big") + bytes(4) + payload
+
+
+def handshake(url: str, headers: dict[str, str]) -> bytes:
+    """The request that opens a WebSocket."""
+    parts = urlsplit(url)
+    lines = [
+        f"GET {parts.path or '/'}{'?' + parts.query if parts.query else ''} HTTP/1.1", f"Host: {parts.netloc}",
+        "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]  # fmt: skip
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class Reader(asyncio.Protocol):
+    """One reader; ``say`` is what it answers to the first messages (Socket.IO's own handshake)."""
+
+    def __init__(self, crowd: Crowd, opening: bytes, is_sampled: bool) -> None:
+        self._crowd, self._opening, self._is_sampled = crowd, opening, is_sampled
+        self._rest = b""
+        self._is_open = False
+        self.numbers: list[int] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the upgrade."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._opening)
+
+    def data_received(self, data: bytes) -> None:
+        """Take whole messages."""
+        data = self._rest + data if self._rest else data
+        place, size = 0, len(data)
+        if not self._is_open:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._rest = data
+                return
+            assert data.startswith(b"HTTP/1.1 101"), data[:200]
+            self._is_open = True
+            self._crowd.opened += 1
+            place = end + 4
+        while size - place >= 2:
+            length, head = data[place + 1] & 127, 2
+            if length == 126:
+                length, head = int.from_bytes(data[place + 2 : place + 4], "big"), 4
+            elif length == 127:
+                length, head = int.from_bytes(data[place + 2 : place + 10], "big"), 10
+            if size - place < head + length or size - place < head:
+                break
+            self._message(data[place] & 15, data[place + head : place + head + length])
+            place += head + length
+        self._rest = data[place:]
+
+    def _message(self, opcode: int, payload: bytes) -> None:
+        crowd = self._crowd
+        if opcode == 9:
+            self._transport.write(frame(payload, 10))
+        elif opcode == 8:
+            crowd.closed += 1
+        elif payload[:1] == b"0" and crowd.flavour == "socketio":
+            self._transport.write(frame(b"40"))
+        elif payload == b"2":
+            self._transport.write(frame(b"3"))
+        elif count := payload.count(b'"sent":'):
+            crowd.frames += 1
+            crowd.deliveries += count
+            if self._is_sampled:
+                now = time.monotonic_ns()
+                for sent, number in _SENT.findall(payload):
+                    crowd.ages.append(now - int(sent))
+                    self.numbers.append(int(number))
+        else:
+            crowd.others += 1
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """A reader less."""
+        self._crowd.lost += 1
+
+
+class Crowd:
+    """All readers of a process."""
+
+    def __init__(self, flavour: str) -> None:
+        self.flavour = flavour
+        self.opened = self.lost = self.closed = self.frames = self.deliveries = self.others = 0
+        self.ages: list[int] = []
+
+    async def run(self, urls: list[str], headers: dict[str, str], until: Callable[[], bool]) -> list[Reader]:
+        """Connect all, say so on stdout, read until told to end on stdin."""
+        loop = asyncio.get_running_loop()
+        readers = []
+        for number, url in enumerate(urls):
+            parts = urlsplit(url)
+            reader = Reader(self, handshake(url, headers), number % max(1, len(urls) // _SAMPLED) == 0)
+            await loop.create_connection(lambda reader=reader: reader, parts.hostname, parts.port)
+            readers.append(reader)
+            while number - self.opened > 50:
+                await asyncio.sleep(0.001)
+        while self.opened < len(urls):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # Socket.IO's second handshake
+        print(json.dumps({"opened": self.opened}), flush=True)
+        while not until():
+            await asyncio.sleep(0.02)
+        return readers
+
+
+def publish(url: str, headers: dict[str, str], flavour: str, rate: float, seconds: float, channels: int) -> int:
+    """Send one event after the other at a pace over one WebSocket; how many."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port)) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.sendall(handshake(url, headers))
+        threading.Thread(target=_swallow, args=(line,), daemon=True).start()
+        time.sleep(0.3)
+        if flavour == "socketio":
+            line.sendall(frame(b"40"))
+            time.sleep(0.3)
+        total = int(rate * seconds)
+        begun = time.monotonic()
+        for n in range(total):
+            pause = begun + n / rate - time.monotonic()
+            if pause > 0:
+                time.sleep(pause)
+            line.sendall(frame(event(flavour, n, channels)))
+        time.sleep(0.2)
+    return total
+
+
+def event(flavour: str, n: int, channels: int) -> bytes:
+    """An event of about 240 bytes, as each server is told of it."""
+    data = (
+        f'{{"sent":{time.monotonic_ns()},"n":{n},"currentStep":"Extracting data","currentUrl":'
+        f'"https://www.site-{n % 2000}.example.com/catalog/{n}","progressPercentage":{n % 101}}}'
+    )
+    one = f'{{"type":"job_progress","jobId":"j{n % 997}","batchId":"b{n % channels}","data":{data}}}'
+    if flavour == "playhead":
+        return f'{{"op":"publish","id":"p","events":[{one}]}}'.encode()
+    return f'42["pub",{one}]'.encode() if flavour == "socketio" else one.encode()
+
+
+def _swallow(line: socket.socket) -> None:
+    try:
+        while line.recv(65_536):
+            pass
+    except OSError:
+        pass
+
+
+def main() -> None:
+    """Read or publish as asked for, and print what was found as a line of JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("read", "publish"))
+    parser.add_argument("--urls", type=json.loads)
+    parser.add_argument("--headers", type=json.loads, default={})
+    parser.add_argument("--flavour", default="playhead")
+    parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--channels", type=int, default=1)
+    asked = parser.parse_args()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if asked.what == "publish":
+        total = publish(asked.urls[0], asked.headers, asked.flavour, asked.rate, asked.seconds, asked.channels)
+        print(json.dumps({"published": total}))
+        return
+    is_over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), is_over.set()), daemon=True).start()
+    crowd = Crowd(asked.flavour)
+    readers = asyncio.run(crowd.run(asked.urls, asked.headers, is_over.is_set))
+    ages = sorted(crowd.ages)
+    holes = sum(
+        later - number != asked.channels for one in readers for number, later in zip(one.numbers, one.numbers[1:], strict=False)
+    )
+    print(json.dumps({
+        "deliveries": crowd.deliveries, "frames": crowd.frames, "others": crowd.others, "lost": crowd.lost, "holes": holes,
+        "ages_ms": [ages[min(len(ages) - 1, int(share * len(ages)))] / 1e6 for share in (0.5, 0.99, 0.999, 1)] if ages else [],
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
