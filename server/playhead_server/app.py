@@ -20,6 +20,7 @@ from playhead.recording import Recording
 from playhead.times import time_text
 from playhead_server import history, problems, publish, sse, status, websocket
 from playhead_server.access import Access
+from playhead_server.confirmations import Confirmations
 from playhead_server.fanout import Fanout
 from playhead_server.service import Service, service_of
 from playhead_server.settings import Settings
@@ -63,7 +64,7 @@ def create_app(settings: Settings, recording: Recording, access: Access) -> Star
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         fanout = Fanout(recording)
-        service = Service(settings, recording, access, fanout)
+        service = Service(settings, recording, access, fanout, Confirmations())
         app.state.service = service
         sweeper = asyncio.create_task(_sweep(service))
         try:

@@ -54,9 +54,21 @@ def submit(service: Service, grant: Grant, events: list[NewEvent]) -> Future[App
 
 
 async def stored(service: Service, future: Future[Appended]) -> Appended:
-    """Wait until what was queued is durable."""
-    # shielded: a client that goes away does not take its events back
-    done = await asyncio.shield(asyncio.wrap_future(future))
+    """Wait until what was queued is durable; a client that goes away meanwhile does not take it back."""
+    waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def tell() -> None:
+        if not waiting.done():
+            waiting.set_result(None)
+
+    service.confirmations.when(future, tell)
+    await waiting
+    return result(service, future)
+
+
+def result(service: Service, future: Future[Appended]) -> Appended:
+    """What became of a request that is done."""
+    done = future.result()
     service.accepted += done.accepted
     service.duplicates += done.duplicates
     return done

@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from playhead.recording import Recording
 from playhead_server.access import Access
+from playhead_server.confirmations import Confirmations
 from playhead_server.fanout import Fanout
 from playhead_server.settings import Settings
 
@@ -21,6 +22,7 @@ class Service:
     recording: Recording
     access: Access
     fanout: Fanout
+    confirmations: Confirmations
     started: float = field(default_factory=time.monotonic)
     accepted: int = 0
     duplicates: int = 0

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from playhead_server.access import Grant
 from playhead_server.fanout import Reader
 from playhead_server.line import Line, TooSlow
 from playhead_server.problems import Problem, problem_of
-from playhead_server.publish import answer, stored, submit
+from playhead_server.publish import answer, result, submit
 from playhead_server.service import Service, service_of
 from playhead_server.subscription import Subscription
 
@@ -57,7 +58,7 @@ class _Socket:
         self._line = Line(send, is_compressed=is_compressed, limit_s=_SEND_S, when_broken=self._fail)
         self._subscriptions: dict[str, Subscription] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._publishing: set[asyncio.Task[None]] = set()
+        self._publishing, self._published = 0, asyncio.Event()
         self._beat: asyncio.TimerHandle | None = None
         self._grant: Grant | None = None
 
@@ -210,22 +211,29 @@ class _Socket:
 
     async def _publish(self, identity: str | None, message: dict[str, Any]) -> None:
         """Queue what was published, in the order it came; the answer goes out once it is durable, and the next is read."""
-        while len(self._publishing) >= _MAX_PUBLISHING:
-            await asyncio.wait(self._publishing, return_when=asyncio.FIRST_COMPLETED)
+        while self._publishing >= _MAX_PUBLISHING:
+            self._published.clear()
+            await self._published.wait()
         grant, given = self._allowed("publish"), message.get("events")
         is_large = isinstance(given, list) and len(given) > _INLINE_EVENTS
         events = await asyncio.to_thread(parse_message, given) if is_large else parse_message(given)
-        task = self._spawn(self._confirm(identity, submit(self._service, grant, events)))
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
+        future = submit(self._service, grant, events)
+        self._publishing += 1
+        self._service.confirmations.when(future, partial(self._confirm, identity, future))
 
-    async def _confirm(self, identity: str | None, future: Future[Appended]) -> None:
+    def _confirm(self, identity: str | None, future: Future[Appended]) -> None:
+        self._publishing -= 1
+        self._published.set()
+        if self._failed.done():
+            return
         try:
-            done = await stored(self._service, future)
-        except (Problem, PlayheadError) as error:
-            await self._refuse(identity, error)
-        else:
-            await self._send({"op": "published", "id": identity} | answer(done))
+            done = result(self._service, future)
+        except PlayheadError as error:
+            self._spawn(self._refuse(identity, error))
+            return
+        message = self._line.message(_encode({"op": "published", "id": identity} | answer(done)))
+        if not self._line.push(message):
+            self._spawn(self._line.send(message))
 
     def _schedule_heartbeat(self) -> None:
         self._beat = asyncio.get_running_loop().call_later(self._service.settings.heartbeat_s, self._heartbeat)

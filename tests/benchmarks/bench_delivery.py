@@ -101,7 +101,7 @@ def served(name: str, folder: Path) -> Iterator[Server]:
         port = free_port()
         if name == "playhead":
             recording = folder / f"{time.monotonic_ns()}.playhead"
-            command = [sys.executable, "-m", "playhead", "serve", str(recording), "--port", str(port)]
+            command = [sys.executable, "-m", "playhead", "serve", str(recording), "--port", str(port), "--log-level", "warning"]
         else:
             command = [sys.executable, str(HERE / "_peers.py"), name, str(port)]
         process = stack.enter_context(
@@ -133,8 +133,8 @@ class Crowd:
 
     def __init__(self, server: Server, urls: list[str], channels: int = 1, core: int = 1) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "_crowd.py"), "read", "--urls", json.dumps(urls), "--headers", json.dumps(headers(server)),
-             "--flavour", server.name, "--channels", str(channels)],
+            [sys.executable, str(HERE / "_crowd.py"), "read", "--urls", json.dumps(urls), "--headers",
+             json.dumps(headers(server)), "--flavour", server.name, "--channels", str(channels)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_roomy(pin(core)),
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -192,7 +192,8 @@ def line(label: str, found: dict[str, Any]) -> None:
 
 def head(title: str) -> None:
     """The table's head."""
-    print(f"\n{title}\n{'':<44} {'deliv/cpu-s':>11} {'cores':>6} {'us each':>7}   {'p50 ms':>8}  {'p99':>8}  {'p99.9':>8}  {'max':>8}")
+    print(f"\n{title}\n{'':<44} {'deliv/cpu-s':>11} {'cores':>6} {'us each':>7}   "
+          f"{'p50 ms':>8}  {'p99':>8}  {'p99.9':>8}  {'max':>8}")  # fmt: skip
 
 
 def fanout(folder: Path, seconds: float) -> None:
@@ -276,7 +277,8 @@ def idle(folder: Path, seconds: float) -> None:
         found = crowd.end()
         beats = found["others"] / 5000 - 3  # welcome, subscribed, caught_up
         print(f"{'':<44} {grown / 5000 / 1024:.1f} KB each ({later / 5000 / 1024:.1f} after {seconds:g} s), "
-              f"{cpu / seconds:.3f} cores, {beats:.1f} heartbeats and {found['frames']} other messages each, {found['lost']} lost")  # fmt: skip
+              f"{cpu / seconds:.3f} cores, {beats:.1f} heartbeats each, {found['frames']} other messages, "
+              f"{found['lost']} lost")  # fmt: skip
 
 
 def stopped(folder: Path, seconds: float) -> None:

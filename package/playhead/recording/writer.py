@@ -1,5 +1,7 @@
 """
-The one thread that writes: what waits is committed together, one fsync for all of it (group commit).
+The one thread that writes: what waits is committed together, one fsync for all of it (group commit). A commit costs more
+than a millisecond of processor time, whatever is in it; so while several ask at once, the thread rests between two, longer
+than the last one took, at most 10 ms.
 
 A request is all or nothing, and its future is done only when its events are durable. The queue is bounded: when it is
 full `Writer.submit` raises `QueueFull` and nothing is taken.
@@ -30,6 +32,8 @@ from playhead.times import expiry, now
 
 _MAX_WAITING = 200_000
 _MAX_GROUP = 20_000
+_PACE, _MOST_PACE_S = 1.8, 0.01  # from one commit's begin to the next: times what the last took, and at most
+_WORTH_IT = 100  # events that are not waited with
 _FAILURE_S = 30.0
 _log = logging.getLogger("playhead.recording")
 
@@ -87,6 +91,8 @@ class Writer:
         self._queue: deque[_Request | _Task] = deque()
         self._waiting = 0
         self._changed = threading.Condition()
+        self._may_begin, self._is_shared = 0.0, False  # after the last commit, which was for several requests or not
+        self._is_pacing = False
         self._is_closing, self._why = False, "close() was called"
         self._subscribers: list[Callable[[list[Event]], None]] = []
         self.commits = 0
@@ -104,7 +110,8 @@ class Writer:
                 raise QueueFull(self._waiting)
             self._waiting += len(events)
             self._queue.append(_Request(events, organization_id, done))
-            self._changed.notify()
+            if not self._is_pacing or self._waiting >= _WORTH_IT:
+                self._changed.notify()
         return done
 
     def run(self, work: Callable[[], int]) -> int:
@@ -113,6 +120,7 @@ class Writer:
         with self._changed:
             self._check_open()
             self._queue.append(task)
+            self._is_pacing = False
             self._changed.notify()
         return task.done.result()
 
@@ -160,6 +168,7 @@ class Writer:
                     self._changed.wait()
                 if not self._queue:
                     return
+                self._pace()
                 if isinstance(self._queue[0], _Task):
                     group: list[_Request] = []
                     task = self._queue.popleft()
@@ -175,7 +184,19 @@ class Writer:
                 except Exception as error:
                     task.done.set_exception(error)
             elif group:
+                begun = time.monotonic()
                 self._commit(group)
+                self._may_begin = begun + min(_MOST_PACE_S, _PACE * (time.monotonic() - begun))
+
+    def _pace(self) -> None:
+        """Let more come together, for a moment, while there is much to commit and little in each request."""
+        self._is_pacing = self._is_shared
+        while self._is_pacing and self._waiting < _WORTH_IT and not self._is_closing:
+            left = self._may_begin - time.monotonic()
+            if left <= 0:
+                break
+            self._changed.wait(left)
+        self._is_pacing = False
 
     def _take_group(self) -> list[_Request]:
         group: list[_Request] = []
@@ -189,6 +210,7 @@ class Writer:
                 self._waiting -= len(request.events)
                 if request.done.set_running_or_notify_cancel():  # from here on it can no longer be cancelled
                     group.append(request)
+        self._is_shared = len(group) > 1
         return group
 
     def _commit(self, group: list[_Request]) -> None:
