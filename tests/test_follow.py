@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -125,20 +128,78 @@ def test_down_to_polling_and_back_up(server: Running) -> None:
             wait_for(lambda: found == [1, 2, 3])
 
 
-def test_a_silent_server_is_noticed(server: Running) -> None:
-    """A line that carries nothing and does not break is no green light: seen within seconds, and recovered from."""
+@pytest.mark.parametrize("transport", ["websocket", "sse", "polling"])
+def test_a_silent_server_is_noticed(server: Running, transport: Any) -> None:
+    """A line that carries nothing and does not break is no green light: said within 5 s, and recovered from."""
     found: list[int] = []
-    with line(server.url) as through, ph.connect(through.url, token=TOKEN) as client:
-        watch = client.watch(on_events=seqs_into(found), after="now")
-        wait_for(lambda: watch.status.state == "connected")
+    with line(server.url) as through:
+        if transport != "websocket":
+            through.refused[b"/api/events/ws"] = b"426 Upgrade Required"
+        watch = Subscription(Http(through.url, TOKEN), Filter(), "now", seqs_into(found), transport=transport)
+        wait_for(lambda: watch.status.state == "connected" and watch.status.transport == transport)
         through.freeze()
         begun = time.monotonic()
         server.recording.append([{"type": "a"}])
         wait_for(lambda: watch.status.state != "connected")
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 6  # 5, and what a busy machine takes
         assert found == []
         through.thaw()
         wait_for(lambda: found == [1] and watch.status.state == "connected")
+        watch.close()
+
+
+def test_a_frozen_server_is_noticed(tmp_path: Path) -> None:
+    """SIGSTOP: said within 5 s; SIGCONT: the same log goes on, and the status tells how far behind a reader is."""
+    found: list[int] = []
+    with process(tmp_path / "log.playhead") as server, ph.connect(server.url, token=TOKEN) as client:
+        client.publish([{"type": "a"}] * 50)
+        assert client.flush()
+        watch = client.watch(on_events=seqs_into(found), after="start")
+        wait_for(lambda: len(found) == 50 and watch.status.lag_events == 0)
+        server.process.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        wait_for(lambda: watch.status.state != "connected")
+        assert time.monotonic() - begun < 6
+        client.publish({"type": "a"})  # returns at once all the same
+        server.process.send_signal(signal.SIGCONT)
+        assert client.flush(20)
+        wait_for(lambda: found == list(range(1, 52)))
+        watch.close()
+
+
+_READER = """
+import sys, playhead as ph
+last = 0
+with ph.connect(sys.argv[1], token=sys.argv[2]) as client:
+    for event in client.follow(after="start"):
+        assert event.seq == last + 1, (event.seq, last)
+        last = event.seq
+        if last % 1000 == 0:
+            print(last, flush=True)
+"""
+
+
+def test_a_stopped_reader_holds_up_nobody(tmp_path: Path) -> None:
+    """SIGSTOP of one reader: the others read on, and when it goes on it gets everything, once and in order."""
+    found: list[int] = []
+    with process(tmp_path / "log.playhead") as server, ph.connect(server.url, token=TOKEN) as client:
+        watch = client.watch(on_events=seqs_into(found), after="start")
+        client.publish([{"type": "a"}] * 1000)
+        with subprocess.Popen(
+            [sys.executable, "-c", _READER, server.url, TOKEN], stdout=subprocess.PIPE, text=True
+        ) as reader:
+            try:
+                assert reader.stdout is not None and reader.stdout.readline() == "1000\n"
+                reader.send_signal(signal.SIGSTOP)
+                for _ in range(30):  # far more than sockets hold
+                    client.publish([{"type": "a", "data": {"pad": "x" * 1000}}] * 1000)
+                assert client.flush(30)
+                wait_for(lambda: len(found) == 31_000)
+                reader.send_signal(signal.SIGCONT)
+                assert [int(reader.stdout.readline()) for _ in range(30)] == list(range(2000, 32_000, 1000))
+            finally:
+                reader.kill()
+        watch.close()
 
 
 def test_a_slow_reader_holds_up_nobody(server: Running) -> None:

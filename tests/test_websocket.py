@@ -260,6 +260,45 @@ async def test_messages_join_without_a_gap(server: Running) -> None:
         assert seen == {"wanted": 2, "noise": 5501, "nothing": 0}
 
 
+async def test_a_reader_that_stops_is_cut(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes nothing for so long is let go of, and comes back with its cursor; others are sent on meanwhile."""
+    monkeypatch.setattr("playhead_server.websocket._SEND_S", 0.5)
+    async with opened(server, "?after=now", max_queue=1, ping_interval=None) as slow, opened(server, "?after=now") as other:
+        for socket in (slow, other):
+            await heard(socket, "caught_up")
+        for n in range(20):
+            await asyncio.to_thread(server.recording.append, [{"type": "a", "data": {"pad": "x" * 2000}}] * 500)
+            last = 0
+            while last < 500 * (n + 1):
+                last = int((await heard(other, "events"))["to"].partition(":")[2])
+        async with asyncio.timeout(10):
+            while (await asyncio.to_thread(httpx.get, f"{server.url}/api/stats", headers=HEADER)).json()["sockets"] != 1:
+                await asyncio.sleep(0.05)
+        cursor = 0
+        with pytest.raises(ConnectionClosed):
+            while True:
+                cursor = int((await heard(slow, "events"))["to"].partition(":")[2])
+    assert 0 < cursor < 10_000
+    async with opened(server, f"?after={server.recording.epoch}:{cursor}") as again:
+        while cursor < 10_000:
+            events = await heard(again, "events")
+            assert [event["seq"] for event in events["events"]] == list(range(cursor + 1, cursor + len(events["events"]) + 1))
+            cursor = int(events["to"].partition(":")[2])
+
+
+async def test_many_requests_of_one_socket_are_in_order(server: Running) -> None:
+    """Published without waiting for answers: stored in the order they were sent, each answered once it is durable."""
+    async with opened(server) as socket:
+        await heard(socket, "welcome")
+        for n in range(300):
+            await said(socket, op="publish", id=str(n), events=[{"type": "a", "data": {"n": n}}])
+        answers = [await heard(socket, "published") for _ in range(300)]
+        assert [(answer["id"], answer["firstSeq"], answer["accepted"]) for answer in answers] == [
+            (str(n), n + 1, 1) for n in range(300)
+        ]
+        assert [event.data["n"] for event in server.recording.read(limit=None)] == list(range(300))
+
+
 async def test_a_reader_whose_next_events_were_deleted_is_told(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deleted before a slow reader came to them: a reset, never a silent skip."""
     monkeypatch.setattr("playhead_server.fanout._RING_EVENTS", 100)

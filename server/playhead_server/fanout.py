@@ -6,7 +6,7 @@ readers are sent between two positions is built once. A reader that has caught u
 for it (`Reader.next`); one that falls behind asks on from its cursor, of the ring, then of the recording. There is no queue
 for a reader.
 
-Groups are served at once when nothing was lately, else after as long as serving took the last time, 2 to 50 ms: what comes
+Groups are served at once when nothing was lately, else after as long as serving took the last time, 2 to 250 ms: what comes
 meanwhile goes together, so the loop is never more than half busy with it.
 """
 
@@ -28,7 +28,7 @@ _RING_EVENTS = 50_000
 _RING_BYTES = 64 * 2**20
 _CHUNK = 1_000
 _CHUNK_BYTES = 512 * 1024  # many clients take a message of 1 MiB and no larger one
-_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.002, 0.05
+_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.002, 0.25
 _log = logging.getLogger("playhead.server")
 _seq_of = itemgetter(0)
 Encoded = tuple[int, bytes]  # the seq of an event and its wire form

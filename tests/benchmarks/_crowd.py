@@ -20,8 +20,11 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import zstandard
+
 _SENT = re.compile(rb'"sent":(\d+),"n":(\d+)')
 _SAMPLED = 20  # readers whose every event is looked at
+_inflate = zstandard.ZstdDecompressor().decompress
 
 
 def frame(payload: bytes, opcode: int = 1) -> bytes:
@@ -96,7 +99,7 @@ class Reader(asyncio.Protocol):
             self._transport.write(frame(b"40"))
         elif payload == b"2":
             self._transport.write(frame(b"3"))
-        elif count := payload.count(b'"sent":'):
+        elif count := (payload := self._plain(opcode, payload)).count(b'"sent":'):
             crowd.frames += 1
             crowd.deliveries += count
             if self._is_sampled:
@@ -106,6 +109,9 @@ class Reader(asyncio.Protocol):
                     self.numbers.append(int(number))
         else:
             crowd.others += 1
+
+    def _plain(self, opcode: int, payload: bytes) -> bytes:
+        return _inflate(payload) if opcode == 2 else payload
 
     def connection_lost(self, error: Exception | None) -> None:
         """A reader less."""
@@ -140,8 +146,9 @@ class Crowd:
         return readers
 
 
-def publish(url: str, headers: dict[str, str], flavour: str, rate: float, seconds: float, channels: int) -> int:
-    """Send one event after the other at a pace over one WebSocket; how many."""
+def publish(asked: argparse.Namespace) -> int:
+    """Send events at a pace over one WebSocket, one or some at a time; how many."""
+    url, headers, flavour, rate, channels = asked.url, asked.headers, asked.flavour, asked.rate, asked.channels
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port)) as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -151,27 +158,31 @@ def publish(url: str, headers: dict[str, str], flavour: str, rate: float, second
         if flavour == "socketio":
             line.sendall(frame(b"40"))
             time.sleep(0.3)
-        total = int(rate * seconds)
+        total = int(rate * asked.seconds)
         begun = time.monotonic()
-        for n in range(total):
+        for n in range(0, total, asked.together):
             pause = begun + n / rate - time.monotonic()
             if pause > 0:
                 time.sleep(pause)
-            line.sendall(frame(event(flavour, n, channels)))
+            line.sendall(frame(message(flavour, [event(m, channels) for m in range(n, n + asked.together)])))
         time.sleep(0.2)
     return total
 
 
-def event(flavour: str, n: int, channels: int) -> bytes:
-    """An event of about 240 bytes, as each server is told of it."""
+def event(n: int, channels: int) -> str:
+    """An event of about 240 bytes."""
     data = (
         f'{{"sent":{time.monotonic_ns()},"n":{n},"currentStep":"Extracting data","currentUrl":'
         f'"https://www.site-{n % 2000}.example.com/catalog/{n}","progressPercentage":{n % 101}}}'
     )
-    one = f'{{"type":"job_progress","jobId":"j{n % 997}","batchId":"b{n % channels}","data":{data}}}'
+    return f'{{"type":"job_progress","jobId":"j{n % 997}","batchId":"b{n % channels}","data":{data}}}'
+
+
+def message(flavour: str, events: list[str]) -> bytes:
+    """How each server is told of events; of one, where it knows no more."""
     if flavour == "playhead":
-        return f'{{"op":"publish","id":"p","events":[{one}]}}'.encode()
-    return f'42["pub",{one}]'.encode() if flavour == "socketio" else one.encode()
+        return f'{{"op":"publish","id":"p","events":[{",".join(events)}]}}'.encode()
+    return f'42["pub",{events[0]}]'.encode() if flavour == "socketio" else events[0].encode()
 
 
 def _swallow(line: socket.socket) -> None:
@@ -186,23 +197,26 @@ def main() -> None:
     """Read or publish as asked for, and print what was found as a line of JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=("read", "publish"))
-    parser.add_argument("--urls", type=json.loads)
+    parser.add_argument("--url", help="{n} in it is the number of a reader's channel")
+    parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--headers", type=json.loads, default={})
     parser.add_argument("--flavour", default="playhead")
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("--together", type=int, default=1, help="events that are published at once")
     asked = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if asked.what == "publish":
-        total = publish(asked.urls[0], asked.headers, asked.flavour, asked.rate, asked.seconds, asked.channels)
+        total = publish(asked)
         print(json.dumps({"published": total}))
         return
     is_over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), is_over.set()), daemon=True).start()
     crowd = Crowd(asked.flavour)
-    readers = asyncio.run(crowd.run(asked.urls, asked.headers, is_over.is_set))
+    urls = [asked.url.replace("{n}", str(n % asked.channels)) for n in range(asked.count)]
+    readers = asyncio.run(crowd.run(urls, asked.headers, is_over.is_set))
     ages = sorted(crowd.ages)
     holes = sum(
         later - number != asked.channels for one in readers for number, later in zip(one.numbers, one.numbers[1:], strict=False)

@@ -13,14 +13,16 @@ async def broadcast(port: int) -> None:
     """``websockets.broadcast()``: nothing is stored, each message is sent on as it comes."""
     from websockets.asyncio.server import ServerConnection, serve
     from websockets.asyncio.server import broadcast as send_all
+    from websockets.exceptions import ConnectionClosed
 
     readers: set[ServerConnection] = set()
 
     async def handle(socket: ServerConnection) -> None:
         assert socket.request is not None
         if socket.request.path.startswith("/publish"):
-            async for message in socket:
-                send_all(readers, message)
+            with contextlib.suppress(ConnectionClosed):
+                async for message in socket:
+                    send_all(readers, message)
             return
         readers.add(socket)
         try:
@@ -57,7 +59,7 @@ async def redis(port: int) -> None:
     from starlette.routing import WebSocketRoute
     from starlette.websockets import WebSocket, WebSocketDisconnect
 
-    pool = library.Redis(port=int(os.environ["PEER_REDIS_PORT"]))
+    pool = library.Redis(port=int(os.environ["PEER_REDIS_PORT"]), max_connections=10_000)
 
     async def publish(socket: WebSocket) -> None:
         await socket.accept()

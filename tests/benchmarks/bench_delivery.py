@@ -131,14 +131,16 @@ def _roomy(first: Callable[[], None]) -> Callable[[], None]:
 class Crowd:
     """Readers in a process of their own, connected."""
 
-    def __init__(self, server: Server, urls: list[str], channels: int = 1, core: int = 1) -> None:
+    def __init__(self, server: Server, count: int, channels: int = 1, *, is_compressed: bool = False) -> None:
+        more = {"Sec-WebSocket-Protocol": "playhead.v1.zstd"} if is_compressed else {}
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "_crowd.py"), "read", "--urls", json.dumps(urls), "--headers",
-             json.dumps(headers(server)), "--flavour", server.name, "--channels", str(channels)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_roomy(pin(core)),
+            [sys.executable, str(HERE / "_crowd.py"), "read", "--url", server.url("&batchId=b{n}" if channels > 1 else ""),
+             "--count", str(count), "--headers", json.dumps(headers(server) | more), "--flavour", server.name,
+             "--channels", str(channels)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_roomy(pin(1)),
         )  # fmt: skip
         assert self._process.stdout is not None
-        assert json.loads(self._process.stdout.readline())["opened"] == len(urls)
+        assert json.loads(self._process.stdout.readline())["opened"] == count
 
     def end(self) -> dict[str, Any]:
         """What they have seen."""
@@ -152,27 +154,30 @@ def headers(server: Server) -> dict[str, str]:
     return {"X-Playhead-Token": TOKEN} if server.name == "playhead" else {}
 
 
-def publishing(server: Server, rate: float, seconds: float, channels: int = 1) -> subprocess.Popen[str]:
+def publishing(
+    server: Server, rate: float, seconds: float, channels: int = 1, together: int = 1
+) -> subprocess.Popen[str]:
     """A publisher in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, str(HERE / "_crowd.py"), "publish", "--urls", json.dumps([server.publish_url()]), "--headers",
+        [sys.executable, str(HERE / "_crowd.py"), "publish", "--url", server.publish_url(), "--headers",
          json.dumps(headers(server)), "--flavour", server.name, "--rate", str(rate), "--seconds", str(seconds),
-         "--channels", str(channels)],
+         "--channels", str(channels), "--together", str(together)],
         stdout=subprocess.PIPE, text=True, preexec_fn=pin(1),
     )  # fmt: skip
 
 
-def carried(server: Server, readers: int, rate: float, seconds: float, channels: int = 1) -> dict[str, Any]:
+def carried(
+    server: Server, readers: int, rate: float, seconds: float, channels: int = 1, *, is_compressed: bool = False
+) -> dict[str, Any]:
     """Publish to readers for a while; what arrived, how late, and what it cost the server."""
-    urls = [server.url(f"&batchId=b{n % channels}" if channels > 1 else "") for n in range(readers)]
-    crowd = Crowd(server, urls, channels)
+    crowd = Crowd(server, readers, channels, is_compressed=is_compressed)
     publisher = publishing(server, rate, seconds, channels)
     time.sleep(0.5)  # its imports and handshake
     before, begun = server.cpu_s(), time.monotonic()
     out, _ = publisher.communicate(timeout=seconds * 3 + 60)
     took = time.monotonic() - begun
     published = json.loads(out)["published"]
-    time.sleep(1)
+    time.sleep(3)  # for what is late
     cpu = server.cpu_s() - before
     found = crowd.end()
     expected = published * readers // channels
@@ -212,8 +217,9 @@ def fanout(folder: Path, seconds: float) -> None:
 def thousand(folder: Path, seconds: float) -> None:
     """1,000 readers of everything."""
     head("1,000 readers, 1,000 events/s, all durable")
-    with served("playhead", folder) as server:
-        line("playhead", carried(server, 1000, 1000, seconds))
+    for label, is_compressed in (("JSON", False), ("zstd frames", True)):
+        with served("playhead", folder) as server:
+            line(f"playhead, {label}", carried(server, 1000, 1000, seconds, is_compressed=is_compressed))
 
 
 def filters(folder: Path, seconds: float) -> None:
@@ -240,7 +246,7 @@ async def _posting(port: int, connections: int, size: int, seconds: float) -> in
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
     bodies = []
     for n in range(20):
-        events = [json.loads(_crowd.event("plain", n * size + m, 50)) for m in range(size)]
+        events = [json.loads(_crowd.event(n * size + m, 50)) for m in range(size)]
         body = json.dumps(events if size > 1 else events[0], separators=(",", ":")).encode()
         bodies.append(
             f"POST /api/events HTTP/1.1\r\nHost: x\r\nX-Playhead-Token: {TOKEN}\r\nContent-Type: application/json\r\n"
@@ -270,7 +276,7 @@ def idle(folder: Path, seconds: float) -> None:
     with served("playhead", folder) as server:
         time.sleep(1)
         before = server.resident()
-        crowd = Crowd(server, [server.url(f"&batchId=b{n % 100}") for n in range(5000)], 100)
+        crowd = Crowd(server, 5000, 100)
         grown, cpu = server.resident() - before, server.cpu_s()
         time.sleep(seconds)
         cpu, later = server.cpu_s() - cpu, server.resident() - before
@@ -286,21 +292,16 @@ def stopped(folder: Path, seconds: float) -> None:
     head("20 readers and one that is stopped, 10,000 events/s")
     for is_stopping in (False, True):
         with served("playhead", folder) as server:
-            crowd = Crowd(server, [server.url()] * 20)
-            victim = Crowd(server, [server.url()])
-            publisher = subprocess.Popen(
-                [sys.executable, str(HERE / "_crowd.py"), "publish", "--urls", json.dumps([server.publish_url()]), "--headers",
-                 json.dumps(headers(server)), "--rate", "10000", "--seconds", str(seconds)],
-                stdout=subprocess.PIPE, text=True, preexec_fn=pin(1),
-            )  # fmt: skip
-            time.sleep(2)
+            crowd, victim = Crowd(server, 20), Crowd(server, 1)
+            publisher = publishing(server, 10_000, seconds + 8, together=50)
+            time.sleep(8)  # the ring is full then
             before, cpu, begun = server.resident(), server.cpu_s(), time.monotonic()
             if is_stopping:
                 victim._process.send_signal(signal.SIGSTOP)
             time.sleep(max(1, min(20, seconds / 2)))
             grown = server.resident() - before
             victim._process.send_signal(signal.SIGCONT)
-            published = json.loads(publisher.communicate(timeout=seconds * 3)[0])["published"]
+            published = json.loads(publisher.communicate(timeout=seconds * 3 + 60)[0])["published"]
             time.sleep(2)
             cpu, took = server.cpu_s() - cpu, time.monotonic() - begun
             found, slow = crowd.end(), victim.end()
@@ -346,7 +347,7 @@ def job(folder: Path, seconds: float) -> None:
             )  # fmt: skip
             found = json.loads(done.stdout.splitlines()[-1])
             print(f"{label:<44} progress p50 {found['p50']:.1f}, p99 {found['p99']:.1f}, p99.9 {found['p99.9']:.1f}; "
-                  f"track {found['track'] * 1e3:.3f} an iteration", flush=True)  # fmt: skip
+                  f"track {found['track']:.3f} an iteration", flush=True)  # fmt: skip
 
 
 SECTIONS: dict[str, Callable[[Path, float], None]] = {
