@@ -48,14 +48,14 @@ def parse_body(body: bytes, content_type: str) -> list[NewEvent]:
         raise InvalidBody("an array is application/cloudevents-batch+json, not application/cloudevents+json")
     if "cloudevents" in kind:
         return [_from_cloud(fields, index) for index, fields in enumerate(_few_enough(found))]
-    return new_events(_few_enough(found))
+    return new_events(_few_enough(found), is_json=True)
 
 
 def parse_message(events: object) -> list[NewEvent]:
     """The same, of what a WebSocket's ``publish`` says; it was decoded with the rest of the message."""
     if not isinstance(events, list):
         raise InvalidBody("events is an array of JSON objects")
-    return new_events(_few_enough(events))
+    return new_events(_few_enough(events), is_json=True)
 
 
 def _few_enough(found: list[Any]) -> list[Any]:

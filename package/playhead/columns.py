@@ -41,7 +41,7 @@ FRAME = tuple(name for name in TABLE if name != "expires_at")
 _NONE = type(None)
 _NOTHING: Known = (None, None, None, None, None, None)
 _START = datetime(1970, 1, 1, tzinfo=UTC)
-_encode = msgspec.json.Encoder().encode
+_encode, _encode_lines = msgspec.json.Encoder().encode, msgspec.json.Encoder().encode_lines
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -218,12 +218,12 @@ def _split_all(datas: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
         elif column.null_count < len(column):
             left -= np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), count=len(column), bitorder="little")
     rests = ["{}"] * len(datas)
-    for place in np.flatnonzero(left).tolist():
-        rest = dict(datas[place])
-        for name in KNOWN:
-            rest.pop(name, None)
+    places = np.flatnonzero(left).tolist()
+    others = [{name: value for name, value in datas[place].items() if name not in KNOWN} for place in places]
+    texts_left = _encode_lines(others).decode().split("\n")
+    for place, other, text in zip(places, others, texts_left, strict=False):
         # where the counts differ, a known field broke a rule
-        rests[place] = _encode(rest).decode() if len(rest) == left[place] else split(datas[place])[1]
+        rests[place] = text if len(other) == left[place] else split(datas[place])[1]
     columns["data"] = pa.array(rests, pa.string())
     return columns
 

@@ -47,6 +47,7 @@ seen_types = set(KNOWN_TYPES)  # that are well formed
 _uuid_lock = threading.Lock()
 _uuid_last = 0
 _random = random.Random()
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def uuid7() -> str:
@@ -61,10 +62,15 @@ def uuid7s(count: int) -> list[str]:
         first = max(time.time_ns() * 4096 // 1_000_000, _uuid_last + 1)  # ms and 12 bits of its fraction
         _uuid_last = first + count - 1
     found = []
-    for ticks in range(first, first + count):
-        number = ((ticks >> 12) & (2**48 - 1)) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62 | _random.getrandbits(62)
-        text = f"{number:032x}"
-        found.append(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
+    drawn = _random.randbytes(8 * count).hex()
+    at, head = -1, ""
+    for place, ticks in enumerate(range(first, first + count)):
+        if ticks >> 12 != at:
+            at = ticks >> 12
+            text = f"{at & (2**48 - 1):012x}"
+            head = f"{text[:8]}-{text[8:]}-7"
+        last = drawn[16 * place : 16 * place + 16]
+        found.append(f"{head}{ticks & 0xFFF:03x}-{_VARIANT[last[0]]}{last[1:4]}-{last[4:]}")
     return found
 
 

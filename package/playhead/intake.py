@@ -43,19 +43,19 @@ class _Usual(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=Fals
     expires_at: Any = None
 
 
-def new_events(given: Iterable[Mapping[str, Any] | Event | NewEvent]) -> list[NewEvent]:
+def new_events(given: Iterable[Mapping[str, Any] | Event | NewEvent], *, is_json: bool = False) -> list[NewEvent]:
     """
-    Validate the events of a request.
+    Validate the events of a request; ``is_json`` where they were read from JSON for it, so that nobody else holds them.
 
     Raises:
         InvalidEvent: naming the first event that breaks a rule, the field and what to write instead.
     """
     events: list[Any] = list(given)
-    made = _made(events) if len(events) >= _FEW and set(map(type, events)) == {dict} else None
+    made = _made(events, is_json) if len(events) >= _FEW and set(map(type, events)) == {dict} else None
     return made if made is not None else [new_event(fields, index) for index, fields in enumerate(events)]
 
 
-def _made(events: list[dict[str, Any]]) -> list[NewEvent] | None:
+def _made(events: list[dict[str, Any]], is_json: bool) -> list[NewEvent] | None:
     """None where a rule may be broken or something is written in an unusual way."""
     try:
         rows = msgspec.convert(events, list[_Usual])
@@ -74,10 +74,11 @@ def _made(events: list[dict[str, Any]]) -> list[NewEvent] | None:
         return None
     times = [row.timestamp for row in rows]
     try:
-        moments = [now() for _ in times] if set(map(type, times)) == {_NONE} else parse_times(times)
+        moments = [now()] * len(times) if set(map(type, times)) == {_NONE} else parse_times(times)
     except ValueError:
         return None
-    data = _copies([row.data for row in rows])
+    datas = [row.data for row in rows]
+    data = (_read(datas) if is_json else None) or _copies(datas)
     return list(
         map(NewEvent, uuid7s(len(rows)) if is_fresh else identities, kinds, moments, *names, data, repeat(is_fresh))
     )
@@ -88,6 +89,22 @@ def _are_canonical(values: list[Any]) -> bool:
         return False
     text = "".join(values)
     return text.isascii() and text.encode().translate(_HEX) == _ID * len(values)
+
+
+def _read(datas: list[Any]) -> list[dict[str, Any]] | None:
+    """Each ``data`` that was read from JSON and has nothing nested in it, as it is; None where it must be looked at."""
+    if not set(map(type, datas)) <= {dict, _NONE}:
+        return None
+    flat = [{} if data is None else data for data in datas]
+    text = _encoder.encode_lines(flat)
+    if text.count(b"{") > len(flat) or b"[" in text or b"null" in text or b"\\u" in text:
+        return None
+    return flat if _is_small(text) else None
+
+
+def _is_small(text: bytes) -> bool:
+    """Whether no line is longer than a ``data`` may be."""
+    return len(text) <= MAX_DATA or max(map(len, text.split(b"\n"))) <= MAX_DATA
 
 
 def _copies(datas: list[Any]) -> list[dict[str, Any]]:
@@ -109,4 +126,4 @@ def _is_json(datas: list[dict[str, Any]], has_floats: bool) -> bool:
         values = chain.from_iterable(map(dict.values, datas))
         if not all(isfinite(value) for value in values if type(value) is float):
             return False
-    return len(text) <= MAX_DATA or max(map(len, text.split(b"\n"))) <= MAX_DATA
+    return _is_small(text)

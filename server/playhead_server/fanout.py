@@ -168,6 +168,9 @@ class Fanout:
 
     def _take(self, events: list[Event]) -> None:
         self.head = events[-1].seq
+        if not self._groups:  # nobody reads: whoever comes asks the recording for what was before
+            self.lose()
+            return
         try:
             fresh = [(event, event.to_json()) for event in events]
         except Exception:
