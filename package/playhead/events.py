@@ -47,6 +47,8 @@ seen_types = set(KNOWN_TYPES)  # that are well formed
 _uuid_lock = threading.Lock()
 _uuid_last = 0
 _random = random.Random()
+_DRAWN = 128  # at once: a call for each id would take longer than all else
+_drawn = ""
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -57,12 +59,14 @@ def uuid7() -> str:
 
 def uuid7s(count: int) -> list[str]:
     """Several of them."""
-    global _uuid_last
+    global _uuid_last, _drawn
     with _uuid_lock:
+        if len(_drawn) < 16 * count:
+            _drawn = _random.randbytes(8 * max(count, _DRAWN)).hex()
+        drawn, _drawn = _drawn[: 16 * count], _drawn[16 * count :]
         first = max(time.time_ns() * 4096 // 1_000_000, _uuid_last + 1)  # ms and 12 bits of its fraction
         _uuid_last = first + count - 1
     found = []
-    drawn = _random.randbytes(8 * count).hex()
     at, head = -1, ""
     for place, ticks in enumerate(range(first, first + count)):
         if ticks >> 12 != at:
@@ -75,8 +79,8 @@ def uuid7s(count: int) -> list[str]:
 
 
 def _in_child() -> None:
-    global _uuid_lock
-    _uuid_lock = threading.Lock()  # another thread of the parent may have held it
+    global _uuid_lock, _drawn
+    _uuid_lock, _drawn = threading.Lock(), ""  # another thread of the parent may have held it
     _random.seed()  # or parent and child would draw the same ids
 
 

@@ -110,7 +110,8 @@ class _Session:
             if not self.memory:
                 self._since = time.monotonic()
             self.memory.append(event)
-            self.idle.clear()
+            if self.idle.is_set():
+                self.idle.clear()
         if not self._wake.is_set():
             self._wake.set()
         if not self._keeping.is_set():
