@@ -179,12 +179,12 @@ class Fanout:
         else:
             self._ring += fresh
             self._bytes += sum(len(encoded) for _, encoded in fresh)
-            if len(self._ring) > _RING_EVENTS or self._bytes > _RING_BYTES:
-                self._trim()
             for event, encoded in fresh:
                 for group in self._channels.of(event):
                     group.take(event.seq, encoded)
                     self._waiting[group] = None
+            if len(self._ring) > _RING_EVENTS or self._bytes > _RING_BYTES:
+                self._trim()
         if self._waiting and self._timer is None:
             self._timer = self._loop.call_at(self._may_serve_at, self._serve)
 
