@@ -78,6 +78,8 @@ class _Socket:
             self._spawn(self._listen())
             await self._failed
         finally:
+            if self._failed.done() and not self._failed.cancelled():
+                self._failed.exception()  # where another error ended it first, nobody asks for this one
             if self._beat is not None:
                 self._beat.cancel()
             for task in self._tasks:
