@@ -10,7 +10,18 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser
 
+import playhead as ph
+from playhead.client.api import Client
+from playhead_server.server import Running
 from tests.browser.jupyter import Lab, Notebook, book_of, chromium, jupyterlab
+from tests.conftest import TOKEN
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[Client]:
+    """A publisher of its own, in this process."""
+    with ph.connect(server.url, token=TOKEN) as found:
+        yield found
 
 
 @pytest.fixture(scope="package")
