@@ -196,8 +196,15 @@ class Segments:
 
     def indexed(self, segment: Segment) -> Index:
         """A segment's index, made now where it is not there yet."""
-        if segment.index is None:
-            segment.index = LiveIndex.of(self.db.cursor(), segment.table).seal(segment.first)
+        while segment.index is None:
+            with self.holding(segment) as is_there:
+                if is_there:
+                    segment.index = LiveIndex.of(self.db.cursor(), segment.table).seal(segment.first)
+                    break
+            standing_in = next((one for one in self.all() if one.first == segment.first), None)
+            if standing_in is None:
+                return LiveIndex()  # it was dropped, and nothing of it is left
+            segment = standing_in
         return segment.index
 
     @contextlib.contextmanager

@@ -117,8 +117,11 @@ class Upkeep:
 
     def age_s(self, moment: datetime) -> float:
         """Seconds since the oldest event of the newest segment was stored; 0 when it has none."""
-        table = self._segments.newest.table
-        oldest = self._segments.db.cursor().execute(f"SELECT min(created_at) FROM {table}").fetchall()[0][0]
+        newest, oldest = self._segments.newest, None
+        with self._segments.holding(newest) as is_there:  # it may be sealed and packed meanwhile
+            if is_there:
+                query = f"SELECT min(created_at) FROM {newest.table}"
+                oldest = self._segments.db.cursor().execute(query).fetchall()[0][0]
         return 0.0 if oldest is None else (sql.naive(moment) - oldest).total_seconds()
 
     def close(self) -> None:
