@@ -111,10 +111,6 @@ class Group:
         """What matches up to a seq is not known: readers look for themselves."""
         self.latest = self._since = self.told = upto
         self._recent.clear()
-        self.detach_all()
-
-    def detach_all(self) -> None:
-        """Have everybody who is handed things ask again."""
         for reader in list(self.attached):
             reader.fall()
 

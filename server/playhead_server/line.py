@@ -19,11 +19,6 @@ from starlette.types import Message, Send
 _compress = zstandard.ZstdCompressor(3).compress  # shared: one of these takes more memory than a connection
 
 
-def compressed(text: bytes) -> bytes:
-    """As a frame of ``playhead.v1.zstd``."""
-    return _compress(text)
-
-
 class TooSlow(Exception):
     """The other side did not take a message in time."""
 
@@ -44,7 +39,7 @@ class Line:
     def message(self, text: bytes) -> Message:
         """A text of JSON as this line sends it."""
         if self.is_compressed:
-            return {"type": "websocket.send", "bytes": compressed(text)}
+            return {"type": "websocket.send", "bytes": _compress(text)}
         return {"type": "websocket.send", "text": text.decode()}
 
     def push(self, message: Message) -> bool:

@@ -34,7 +34,16 @@ async def post_events(request: Request) -> Response:
 
 async def store(service: Service, grant: Grant, events: list[NewEvent]) -> Appended:
     """Append a request's events for the organisation of the token, and wait until they are durable."""
-    return await stored(service, submit(service, grant, events))
+    future = submit(service, grant, events)
+    waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def tell() -> None:
+        if not waiting.done():  # a client that has gone away does not take its events back
+            waiting.set_result(None)
+
+    service.confirmations.when(future, tell)
+    await waiting
+    return result(service, future)
 
 
 def submit(service: Service, grant: Grant, events: list[NewEvent]) -> Future[Appended]:
@@ -51,19 +60,6 @@ def submit(service: Service, grant: Grant, events: list[NewEvent]) -> Future[App
     except Exception:
         service.refused += 1
         raise
-
-
-async def stored(service: Service, future: Future[Appended]) -> Appended:
-    """Wait until what was queued is durable; a client that goes away meanwhile does not take it back."""
-    waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def tell() -> None:
-        if not waiting.done():
-            waiting.set_result(None)
-
-    service.confirmations.when(future, tell)
-    await waiting
-    return result(service, future)
 
 
 def result(service: Service, future: Future[Appended]) -> Appended:

@@ -35,7 +35,7 @@ PROTOCOLS = ("playhead.v1.zstd", "playhead.v1")
 _AUTH_S = 5.0
 _SEND_S = 25.0
 _MAX_SUBSCRIPTIONS = 100
-_MAX_PUBLISHING = 64  # requests of one socket that are not durable yet; then no more is read from it
+_MAX_PUBLISHING = 64  # requests of one socket that are not answered yet; then no more is read from it
 _INLINE_EVENTS = 100
 _encode = msgspec.json.Encoder().encode
 
@@ -163,19 +163,12 @@ class _Socket:
                 elif op != "auth":
                     raise ValueError(f"op {str(op)[:40]!r} is none of subscribe, unsubscribe, publish")
             except (Problem, PlayheadError, ValueError) as error:
-                await self._refuse(identity, error)
+                await self._send(_refusal(identity, error))
 
     def _allowed(self, scope: str) -> Grant:
         if self._grant is None:
             raise Problem(401, "no token came")
         return self._service.access.allowed(self._grant, scope)
-
-    async def _refuse(self, identity: str | None, error: Exception) -> None:
-        problem = problem_of(error)
-        more = {"index": error.index, "field": error.field} if isinstance(error, InvalidEvent) else {}
-        await self._send(
-            {"op": "error", "id": identity, "code": str(problem.status), "message": problem.detail} | more
-        )
 
     async def _subscribe(self, identity: str, where: Filter, after: str | None) -> None:
         self._allowed("read")
@@ -224,18 +217,21 @@ class _Socket:
         self._service.confirmations.when(future, partial(self._confirm, identity, future))
 
     def _confirm(self, identity: str | None, future: Future[Appended]) -> None:
-        self._publishing -= 1
-        self._published.set()
+        try:
+            said = {"op": "published", "id": identity} | answer(result(self._service, future))
+        except PlayheadError as error:
+            said = _refusal(identity, error)
         if self._failed.done():
             return
-        try:
-            done = result(self._service, future)
-        except PlayheadError as error:
-            self._spawn(self._refuse(identity, error))
-            return
-        message = self._line.message(_encode({"op": "published", "id": identity} | answer(done)))
-        if not self._line.push(message):
-            self._spawn(self._line.send(message))
+        message = self._line.message(_encode(said))
+        if self._line.push(message):
+            self._answered()
+        else:  # it counts until it is sent, so that who reads no answers cannot go on for ever
+            self._spawn(self._line.send(message)).add_done_callback(lambda _: self._answered())
+
+    def _answered(self) -> None:
+        self._publishing -= 1
+        self._published.set()
 
     def _schedule_heartbeat(self) -> None:
         self._beat = asyncio.get_running_loop().call_later(self._service.settings.heartbeat_s, self._heartbeat)
@@ -250,6 +246,12 @@ class _Socket:
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._line.send(self._line.message(_encode(message)))
+
+
+def _refusal(identity: str | None, error: Exception) -> dict[str, Any]:
+    problem = problem_of(error)
+    more = {"index": error.index, "field": error.field} if isinstance(error, InvalidEvent) else {}
+    return {"op": "error", "id": identity, "code": str(problem.status), "message": problem.detail} | more
 
 
 _open: set[_Socket] = set()

@@ -188,10 +188,8 @@ class Subscription:
         fresh = resume.unseen(self._cursor, stretch.events)
         if fresh:
             self._lag_ms = max(0.0, time.time() - fresh[-1].created_at.timestamp()) * 1000
-        known = [one for one in (stretch.to, stretch.head) if one is not None]
-        if self._head is None or self._head.epoch != stretch.to.epoch:
-            self._head = None
-        self._head = max([*known, *([self._head] if self._head is not None else [])], key=lambda one: one.seq)
+        known = (stretch.to, stretch.head, self._head)
+        self._head = max(one for one in known if one is not None and one.epoch == stretch.to.epoch)
         is_further = self._cursor is None or stretch.to.seq > self._cursor.seq
         cursor = stretch.to if self._cursor is None or is_further else self._cursor
         if fresh or is_further:

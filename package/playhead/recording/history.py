@@ -98,9 +98,9 @@ class History:
         with self.pieces(where, span, at) as pieces:
             if clause == "true" and limit is not None:
                 pieces, offset = _counted(pieces, limit, offset, descending)
-            columns = sql.columns(is_frame=False)
-            found = self._page(pieces, columns, clause, values, limit, offset, descending) if pieces else None
-            return found if found is not None else sql.TABLE_SCHEMA.empty_table()
+            if not pieces:
+                return sql.TABLE_SCHEMA.empty_table()
+            return self._page(pieces, sql.columns(is_frame=False), clause, values, limit, offset, descending)
 
     def _page(
         self, pieces: list[Piece], columns: str, clause: str, values: list[Any], limit: int | None, offset: int,

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import duckdb
 
-from playhead.recording import files
+from playhead.recording import files, sql
 from playhead.recording.directory import sync
 from playhead.recording.pace import flushed
 
 STRETCH = 16_384  # as between two keyframes; a quarter of a row group
 _AT_ONCE = 16_384
 _ORDER = """(seq - {first}) // {group},
-CASE WHEN type IN ('job_failed', 'job_cancelled') THEN -1 ELSE (seq - {first}) // {stretch} END, batch_id, execution_id, seq"""
+CASE WHEN {failure} THEN -1 ELSE (seq - {first}) // {stretch} END, batch_id, execution_id, seq"""
 
 
 def write(db: duckdb.DuckDBPyConnection, table: str, first: int, path: Path) -> None:
@@ -38,7 +38,7 @@ def write(db: duckdb.DuckDBPyConnection, table: str, first: int, path: Path) -> 
     try:
         with contextlib.closing(files.connect(path.parent, threads=1)) as own:  # this thread's, which gives way to others
             own.register("rows", db.cursor().sql(f"SELECT * FROM {table}").to_arrow_reader(_AT_ONCE))
-            order = _ORDER.format(first=first, group=files.ROW_GROUP, stretch=STRETCH)
+            order = _ORDER.format(failure=sql.IS_FAILURE, first=first, group=files.ROW_GROUP, stretch=STRETCH)
             events = files.attach(own, "packed", draft, is_read_only=False)
             with flushed(draft):
                 own.execute(f"INSERT INTO {events} SELECT * FROM rows ORDER BY {order}")

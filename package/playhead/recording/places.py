@@ -11,10 +11,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Numbers = npt.NDArray[np.uint64]
-Seqs = npt.NDArray[np.int64]
+from playhead.recording.identities import Numbers, Seqs
+
 _BEGIN = 256
 
 

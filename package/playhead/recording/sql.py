@@ -124,12 +124,13 @@ FRAME_SCHEMA = pa.schema(
 )  # fmt: skip
 TABLE_SCHEMA = FRAME_SCHEMA.append(pa.field("expires_at", pa.timestamp("us", "UTC")))
 IS_OF_A_JOB = f"job_id IS NOT NULL AND {one_of('type', map(repr, JOB_TYPES))}"
+IS_FAILURE = "type IN ('job_failed', 'job_cancelled')"
 _OF_A_JOB = (
     "seq", "type", "timestamp", "execution_id", "job_id", "batch_id", "organization_id", "site_url", "site_name", "goal",
     "current_step", "current_url", "progress_percentage",
 )  # fmt: skip
 JOB_COLUMNS = (
-    f"{', '.join(_OF_A_JOB)}, CASE WHEN type IN ('job_failed', 'job_cancelled') "
+    f"{', '.join(_OF_A_JOB)}, CASE WHEN {IS_FAILURE} "
     "AND json_type(data, '$.error') = 'VARCHAR' THEN json_extract_string(data, '$.error') END AS error"
 )
 JOB_SCHEMA = unzoned(TABLE_SCHEMA.empty_table().select(_OF_A_JOB)).schema.append(pa.field("error", pa.string()))

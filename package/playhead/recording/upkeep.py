@@ -141,7 +141,7 @@ class Upkeep:
         try:
             return not self._count(segment, "(expires_at <= ?) IS NOT TRUE", [sql.naive(moment)])
         except duckdb.Error as error:
-            if is_passing(error):  # a checkpoint has failed, and it cannot be asked until it is attached again
+            if is_passing(error):  # it cannot be asked at present
                 return False
             raise
 
