@@ -93,7 +93,7 @@ def test_a_sealed_segment_without_its_log_ends_early(tmp_path: Path) -> None:
         "import os, sys; from playhead.recording import Recording; import playhead.recording.upkeep as upkeep\n"
         "upkeep.Upkeep._pack = lambda self, segment: None\n"
         "recording = Recording.open(sys.argv[1], segment_events=100)\n"
-        "for n in range(3): recording.append([{'type': 'a'}] * 100)\n"
+        "for n in range(3): recording.append([{'type': 'a'}] * 100)\nrecording.count()\n"
         "os.kill(os.getpid(), 9)",
         path,
     )
@@ -267,7 +267,7 @@ def test_a_recording_of_format_1_is_migrated(tmp_path: Path) -> None:
             assert (check(recording, list(range(1, 151))), recording.epoch) == (log, epoch)
             assert recording.missing == []
             settled(recording)
-        assert json.loads((path / "recording.json").read_text())["format"] == 3
+        assert json.loads((path / "recording.json").read_text())["format"] == 4
         names = sorted(file.name[15:] for file in (path / "segments").glob("*.duckdb"))
         assert names == ["001-1.duckdb", "101.duckdb"]
         assert [one["first"] for one in json.loads((path / "segments.json").read_text())["segments"]] == [1, 101]
@@ -278,7 +278,7 @@ def test_a_recording_of_a_later_format_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.playhead"
     three(path, is_archive=True)
     about = json.loads((path / "recording.json").read_text())
-    (path / "recording.json").write_text(json.dumps(about | {"format": 4}))
+    (path / "recording.json").write_text(json.dumps(about | {"format": 5}))
     before = [one for one in files_of(path) if not one[0].endswith("lock")]
     with pytest.raises(RecordingTooNew):
         Recording.open(path)

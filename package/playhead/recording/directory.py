@@ -2,8 +2,9 @@
 The directory of a recording, its format and who has it open::
 
     night.playhead/
-        recording.json                          {"format": 3, "epoch": "k3f9", "created": "…"}
+        recording.json                          {"format": 4, "epoch": "k3f9", "created": "…"}
         lock                                    held with flock while open; {"pid": …, "url": …}
+        journal.0, journal.1                    while it is open: what was stored last (journal.py)
         segments.json                           which segments there are: the catalogue (catalogue.py)
         segments/000000000000250001.duckdb      events from that seq on, as they were appended
         segments/000000000000000001-1.duckdb    a sealed segment, instead of that (packed.py)
@@ -11,9 +12,9 @@ The directory of a recording, its format and who has it open::
         segments/000000000000000001.states.arrow  who was active when (keyframes.py); made again when it is missing
         archive/000000000000000001-1.parquet    an old segment, instead of those (archive.py)
 
-Format 1 had no archive and no catalogue, format 2 did not pack; they are migrated when they are opened. A second process
-cannot open the files of the first (DuckDB allows one), so it is told who has them. Where nothing can be written it is
-opened to read only, by any number of processes.
+Format 1 had no archive and no catalogue, format 2 did not pack, format 3 had no journal; they are migrated when they are
+opened. A second process cannot open the files of the first (DuckDB allows one), so it is told who has them. Where nothing
+can be written it is opened to read only, by any number of processes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import BinaryIO
 from playhead.errors import RecordingDamaged, RecordingInUse, RecordingTooNew
 from playhead.times import now, time_text
 
-FORMAT = 3
+FORMAT = 4
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -137,7 +138,7 @@ class Directory:
             self.segments.mkdir(parents=True, exist_ok=True)
             self.archive.mkdir(exist_ok=True)
             handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)  # who may only read must see it held
-            if all(os.access(path, os.W_OK) for path in (self.path, self.archive, *self.segments.glob("*.duckdb*"))):
+            if all(os.access(path, os.W_OK) for path in (self.path, self.archive, *self._written())):
                 return handle, False
             os.close(handle)
         except OSError as error:
@@ -147,6 +148,11 @@ class Directory:
             return os.open(lock if os.access(lock, os.R_OK) else self._about, os.O_RDONLY | os.O_CLOEXEC), True
         except OSError as error:
             raise RecordingDamaged(str(self.path), f"{error.strerror or error}: {error.filename}") from None
+
+    def _written(self) -> Iterator[Path]:
+        """The files that are written to where they are."""
+        yield from self.segments.glob("*.duckdb*")
+        yield from self.path.glob("journal.*")
 
     def _take(self, url: str | None) -> None:
         try:

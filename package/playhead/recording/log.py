@@ -24,7 +24,9 @@ from playhead.recording.catalogue import Missing
 from playhead.recording.directory import Directory
 from playhead.recording.executions import ExecutionHistory
 from playhead.recording.history import EVERYTHING, At, History
+from playhead.recording.journal import Journal
 from playhead.recording.segments import Segments
+from playhead.recording.tail import Tail
 from playhead.recording.travel import Travel
 from playhead.recording.upkeep import Upkeep
 from playhead.recording.writer import Appended, Writer
@@ -56,12 +58,15 @@ class Recording:
         travel = Travel(self._history, self._segments)
         self._executions = ExecutionHistory(self._segments, self._history, travel)
         self._upkeep: Upkeep | None = None
+        self._tail: Tail | None = None
         self._writer: Writer | None = None
         self._is_closed = False
-        if directory is not None and not self.is_read_only:
+        if directory is not None:
+            self._tail = Tail(self._segments, Journal(path, directory.epoch), segment_events)
+        if directory is not None and self._tail is not None and not self.is_read_only:
             self._upkeep = Upkeep(self._segments, directory, travel)
             self._writer = Writer(
-                self._segments, path=str(self.path), epoch=self.epoch, retention_s=retention_s, size=segment_events
+                self._segments, self._tail, path=str(self.path), epoch=self.epoch, retention_s=retention_s
             )
         _open.add(self)
         atexit.register(self.close)  # a script that forgets to close leaves a clean recording all the same
@@ -135,6 +140,8 @@ class Recording:
     @property
     def failure(self) -> str | None:
         """Why events cannot be stored at present, as the last commit said; None when they can."""
+        if self._tail is not None and self._tail.failure is not None:
+            return str(RecordingFull(str(self.path), self._tail.failure))
         return self._writer.failure if self._writer is not None else None
 
     @property
@@ -186,9 +193,12 @@ class Recording:
             RecordingReadOnly: nothing can be written there.
         """
         try:
-            return self._kept().delete(than, organization_id, self._rotate)
+            gone = self._kept().delete(than, organization_id, self._rotate)
         except (duckdb.Error, OSError, pa.ArrowException) as error:
             raise RecordingFull(str(self.path), str(error).partition("\n")[0]) from error
+        if gone and self._tail is not None:
+            self._tail.forget()
+        return gone
 
     def sweep(self) -> int:
         """
@@ -201,6 +211,8 @@ class Recording:
         upkeep.tidy()
         upkeep.archive(moment - timedelta(seconds=self._archive_after_s))
         gone = upkeep.expire(moment, self._rotate)
+        if gone and self._tail is not None:
+            self._tail.forget()
         if upkeep.age_s(moment) > self.retention_s * _AGE:
             self._rotate()
         return gone
@@ -294,6 +306,8 @@ class Recording:
         atexit.unregister(self.close)
         if self._writer is not None:
             self._writer.close()
+        if self._tail is not None:
+            self._tail.close()
         if self._upkeep is not None:
             self._upkeep.close()
         self._segments.close()
@@ -328,15 +342,11 @@ class Recording:
 
     def _rotate(self) -> None:
         """Seal the newest segment, if it holds anything."""
-        if self._writer is None:
-            return
-
-        def rotate() -> int:
-            if self._segments.newest.rows:
-                self._segments.rotate()
-            return 0
-
-        self._writer.run(rotate)
+        if self._tail is not None:
+            try:
+                self._tail.rotate()
+            except (duckdb.Error, OSError) as error:
+                raise RecordingFull(str(self.path), str(error).partition("\n")[0]) from error
 
 
 _open: weakref.WeakSet[Recording] = weakref.WeakSet()

@@ -20,7 +20,8 @@ class Segment:
         first, last: The range it was given.
         oldest, rows: The oldest seq and the number of events that are left.
         file: Its DuckDB file, or its Parquet file when it is archived; None in memory.
-        table: SQL of its events.
+        written: SQL of the events in its file.
+        table: SQL of all its events, which are more where some could not be written (tail.py).
         index: Where it holds what; None where it is not made yet: everything may be anywhere in it.
         states: Who was active when; None where it is not made yet.
         is_checked: Whether its file was compared with its checksum.
@@ -28,7 +29,8 @@ class Segment:
     """
 
     def __init__(self, first: int, file: Path | None, table: str) -> None:
-        self.first, self.file, self.table = first, file, table
+        self.first, self.file = first, file
+        self.table = self.written = table
         self.last = first - 1
         self.oldest = first
         self.rows = 0

@@ -38,6 +38,8 @@ class Segments:
 
     Attributes:
         db: The DuckDB that all of them are seen by.
+        head: The newest seq ever given; those that are not in a segment yet get there by `settle`.
+        settle: Has all that is durable in the newest segment (`tail.py`).
         version: How often something was taken away; who reads in several steps begins again when it has changed.
         missing: What should be there and is not, or cannot be read.
         export_epoch: The epoch that an exported file names.
@@ -48,6 +50,7 @@ class Segments:
         self.is_read_only = directory is None or directory.is_read_only
         self._lock, self._checking, self._noting = threading.Lock(), threading.Lock(), threading.Lock()
         self._leaving: list[Segment] = []  # dropped while somebody reads them
+        self.settle: Callable[[], None] = lambda: None
         self.when_sealed: Callable[[], None] = lambda: None  # called when there is one more to take care of
         self.when_lost: Callable[[int], None] = lambda first: None  # what was made of it and later ones is of no use
         self.version = 0
@@ -67,6 +70,7 @@ class Segments:
             if held := re.search(r"Could not set lock.*?(?:PID (\d+)|$)", str(error)):
                 raise RecordingInUse(str(path), None, int(held[1]) if held[1] else None) from error
             raise RecordingDamaged(str(path), str(error).splitlines()[0]) from error
+        self.head = newest.last
         self.missing = self._opening.missing
         if not self.is_read_only:
             self.note()
@@ -79,15 +83,10 @@ class Segments:
         return self._all[-1]
 
     @property
-    def head(self) -> int:
-        """The newest seq ever given."""
-        return self._all[-1].last
-
-    @property
     def oldest(self) -> int:
         """The oldest seq still held; head + 1 when none is."""
         with self._lock:
-            return min((segment.oldest for segment in self._all if segment.rows), default=self.head + 1)
+            return min((segment.oldest for segment in self._all if segment.rows), default=self._all[-1].last + 1)
 
     @property
     def count(self) -> int:
@@ -96,6 +95,7 @@ class Segments:
 
     def rows(self) -> int:
         """How many events are held."""
+        self.settle()
         with self._lock:
             return sum(segment.rows for segment in self._all)
 
@@ -107,6 +107,8 @@ class Segments:
     @contextlib.contextmanager
     def held(self, first: int = 0, last: int = 2**62) -> Iterator[list[Segment]]:
         """The segments that hold anything of ``first..last``, kept in place while the block runs."""
+        if min(last, self.head) > self.newest.last:
+            self.settle()
         with self._lock:
             found = [one for one in self._all if one.rows and one.last >= first and one.oldest <= last]
             for one in found:
@@ -137,7 +139,7 @@ class Segments:
             self._remove(one)
 
     def rotate(self) -> None:
-        """Begin the next segment; the writer thread only."""
+        """Begin the next segment; who writes to the newest one only."""
         sealed, segment = self.newest, self._opening.file(self.newest.last + 1)
         try:
             sync(self._segments_folder)
@@ -253,6 +255,7 @@ class Segments:
     def abandon(self) -> None:
         """In a forked child: the files are the parent's; never touch them, not even by a destructor."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.db))
+        self.settle = lambda: None
 
     # inside
 

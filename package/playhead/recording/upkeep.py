@@ -63,6 +63,7 @@ class Upkeep:
 
     def wait(self) -> None:
         """Until everything that was to be done by now is."""
+        self._segments.settle()
         self._thread.submit(lambda: None).result()
 
     def delete(self, than: datetime, organization_id: str | None, rotate: Callable[[], None]) -> int:
@@ -82,6 +83,7 @@ class Upkeep:
                 return segment.rows
             return self._count(segment, clause, values)
 
+        self._segments.settle()
         with self._deleting:
             if matching(self._segments.newest):
                 rotate()
@@ -105,6 +107,7 @@ class Upkeep:
 
     def expire(self, moment: datetime, rotate: Callable[[], None]) -> int:
         """Drop the segments of which everything has expired; how many events that was."""
+        self._segments.settle()
         with self._deleting:
             newest = self._segments.newest
             if newest.rows and (newest.flaw is not None or self._expired(newest, moment)):

@@ -15,19 +15,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import datetime
 from itertools import chain, compress
 from typing import NamedTuple
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 
-from playhead.columns import id_bytes, log_table, micros
+from playhead.columns import id_bytes
 from playhead.errors import QueueFull, RecordingClosed, RecordingFull
 from playhead.events import Cursor, Event, NewEvent
 from playhead.recording.identities import EventIds
 from playhead.recording.segments import Segments
+from playhead.recording.tail import Stored, Tail
 from playhead.times import expiry, now
 
 _MAX_WAITING = 200_000
@@ -54,41 +53,15 @@ class _Request(NamedTuple):
     done: Future[Appended]
 
 
-class _Stored(NamedTuple):
-    """What a commit adds to the log."""
-
-    news: list[NewEvent]
-    organizations: list[str | None]
-    ids: bytes
-    event_ids: EventIds
-    first: int
-    created: datetime
-    expires: datetime
-
-    def events(self) -> list[Event]:
-        return [
-            Event(
-                seq, new.id, new.type, new.timestamp, new.execution_id, new.batch_id, new.job_id, owner, new.data,
-                self.created, self.expires,
-            )
-            for seq, (new, owner) in enumerate(zip(self.news, self.organizations, strict=True), self.first)
-        ]  # fmt: skip
-
-
-class _Task(NamedTuple):
-    work: Callable[[], int]
-    done: Future[int]
-
-
 class Writer:
     """Numbers, stores and announces events, in one thread."""
 
     def __init__(
-        self, segments: Segments, *, path: str, epoch: str, retention_s: float, size: int
+        self, segments: Segments, tail: Tail, *, path: str, epoch: str, retention_s: float
     ) -> None:
-        self._segments, self._path, self._epoch = segments, path, epoch
-        self._retention_s, self._size = retention_s, size
-        self._queue: deque[_Request | _Task] = deque()
+        self._segments, self._tail, self._path, self._epoch = segments, tail, path, epoch
+        self._retention_s = retention_s
+        self._queue: deque[_Request] = deque()
         self._waiting = 0
         self._changed = threading.Condition()
         self._may_begin, self._is_shared = 0.0, False  # after the last commit, which was for several requests or not
@@ -113,16 +86,6 @@ class Writer:
             if not self._is_pacing or self._waiting >= _WORTH_IT:
                 self._changed.notify()
         return done
-
-    def run(self, work: Callable[[], int]) -> int:
-        """Have the writer thread do something between two commits, and wait for it."""
-        task = _Task(work, Future())
-        with self._changed:
-            self._check_open()
-            self._queue.append(task)
-            self._is_pacing = False
-            self._changed.notify()
-        return task.done.result()
 
     def subscribe(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:
         """Call back with each group once it is durable, in order, in the writer thread; returns the way out."""
@@ -169,21 +132,8 @@ class Writer:
                 if not self._queue:
                     return
                 self._pace()
-                if isinstance(self._queue[0], _Task):
-                    group: list[_Request] = []
-                    task = self._queue.popleft()
-                else:
-                    task, group = None, self._take_group()
-            if isinstance(task, _Task):
-                if not task.done.set_running_or_notify_cancel():
-                    continue
-                try:
-                    task.done.set_result(task.work())
-                except (duckdb.Error, OSError) as error:
-                    task.done.set_exception(RecordingFull(self._path, _first_line(error)))
-                except Exception as error:
-                    task.done.set_exception(error)
-            elif group:
+                group = self._take_group()
+            if group:
                 begun = time.monotonic()
                 self._commit(group)
                 self._may_begin = begun + min(_MOST_PACE_S, _PACE * (time.monotonic() - begun))
@@ -201,15 +151,14 @@ class Writer:
     def _take_group(self) -> list[_Request]:
         group: list[_Request] = []
         size = 0
-        while self._queue and isinstance(self._queue[0], _Request):
+        while self._queue:
             size += len(self._queue[0].events)
             if group and size > _MAX_GROUP:
                 break
             request = self._queue.popleft()
-            if isinstance(request, _Request):
-                self._waiting -= len(request.events)
-                if request.done.set_running_or_notify_cancel():  # from here on it can no longer be cancelled
-                    group.append(request)
+            self._waiting -= len(request.events)
+            if request.done.set_running_or_notify_cancel():  # from here on it can no longer be cancelled
+                group.append(request)
         self._is_shared = len(group) > 1
         return group
 
@@ -217,7 +166,8 @@ class Writer:
         try:
             stored, answers = self._number(group)
             if stored.news:
-                self._store(stored)
+                self._tail.add(stored)
+                self.commits += 1
         except Exception as error:
             if not isinstance(error, duckdb.Error | OSError):
                 _log.exception("a commit failed")
@@ -230,14 +180,8 @@ class Writer:
         self._announce(stored)
         for request, answer in zip(group, answers, strict=True):
             request.done.set_result(answer)
-        self._segments.live.settle()
-        if self._segments.newest.last - self._segments.newest.first + 1 >= self._size:
-            try:
-                self._segments.rotate()
-            except (duckdb.Error, OSError):
-                _log.exception("no new segment could be begun; appending to the last one")
 
-    def _announce(self, stored: _Stored) -> None:
+    def _announce(self, stored: Stored) -> None:
         subscribers = self._subscribers
         if not stored.news or not subscribers:
             return
@@ -248,7 +192,7 @@ class Writer:
             except Exception:
                 _log.exception("a subscriber of the recording failed")
 
-    def _number(self, group: list[_Request]) -> tuple[_Stored, list[Appended]]:
+    def _number(self, group: list[_Request]) -> tuple[Stored, list[Appended]]:
         """What to store, numbered, and what each request is told."""
         created = now()
         head = self._segments.head
@@ -271,8 +215,7 @@ class Writer:
         if not all(is_new):
             news, owners = list(compress(news, is_new)), list(compress(owners, is_new))
             ids = b"".join(ids[16 * place : 16 * place + 16] for place in np.flatnonzero(is_new).tolist())
-            event_ids = event_ids.take(np.flatnonzero(is_new))
-        return _Stored(news, owners, ids, event_ids, head + 1, created, expiry(created, self._retention_s)), answers
+        return Stored(head + 1, news, owners, ids, created, expiry(created, self._retention_s)), answers
 
     def _is_new(self, news: Sequence[NewEvent], owners: Sequence[str | None], event_ids: EventIds) -> list[bool]:
         """Which of the events are in the log neither yet nor by another of them."""
@@ -296,7 +239,9 @@ class Writer:
     def _known(self, given: Sequence[str], event_ids: EventIds) -> set[tuple[str, str | None]]:
         """Those (id, organisation) of the events that are in the log already."""
         found: set[tuple[str, str | None]] = set()
-        with self._segments.held() as segments:
+        if self._tail.may_hold(given):
+            self._tail.settle()
+        with self._segments.held(last=self._segments.newest.last) as segments:
             for segment in segments:
                 held = given
                 if segment.index is not None:
@@ -309,24 +254,6 @@ class Writer:
                     ).fetchall()
                     found.update(rows)
         return found
-
-    def _store(self, stored: _Stored) -> None:
-        segment, count = self._segments.newest, len(stored.news)
-        created_at, expires_at = (
-            pa.array(np.full(count, micros(moment))).view(pa.timestamp("us")) for moment in (stored.created, stored.expires)
-        )
-        rows = log_table(
-            stored.news, seqs=pa.array(np.arange(stored.first, stored.first + count)), ids=stored.ids,
-            organizations=stored.organizations, created_at=created_at, expires_at=expires_at,
-        )  # fmt: skip
-        # what returns rows is not split between threads, which costs a commit of a thousand a tenth of its time
-        self._db.execute(f"INSERT INTO {segment.table} FROM rows RETURNING true").fetchall()
-        self.commits += 1
-        self._segments.live.add(rows, stored.event_ids)  # before the head says that they are there
-        if not segment.rows:
-            segment.oldest = stored.first
-        segment.rows += count
-        segment.last = stored.first + count - 1
 
 
 def _first_line(error: Exception) -> str:
