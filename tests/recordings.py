@@ -105,10 +105,11 @@ def as_format_1(path: Path) -> None:
 
 _NURSERY = """
 import os, random, sys
-from playhead.recording import Recording
+from playhead.recording import Recording, tail
 
 def live(path, seed):
     choose = random.Random(seed)
+    tail._SOON_S = choose.choice([0.002, 0.02, 0.2])  # much or little is in the journal alone
     recording = Recording.open(path, segment_events=200)
     types = ("job_started", "job_progress", "job_progress", "job_completed", "job_failed", "note")
     while True:

@@ -25,6 +25,7 @@ from playhead.recording.directory import sync
 
 NAMES = ("journal.0", "journal.1")
 SIZE = 4 * 2**20
+_PIECE = 2**20
 _HEAD = struct.Struct("<4sIIIq")
 _MAGIC = b"phj1"
 _CHECKED = 8  # where what the CRC is of begins
@@ -86,7 +87,21 @@ class Journal:
     def turn(self) -> None:
         """Go on in the other file where that is not needed any more: what is in this one is being filed."""
         if self._offset and not self._is_other_needed:
-            self._active, self._offset, self._is_other_needed = 1 - self._active, 0, True
+            self.swap()
+            self._is_other_needed = True
+
+    def swap(self) -> None:
+        """Go on in the other file, from its start."""
+        self._active, self._offset = 1 - self._active, 0
+
+    def wipe_other(self) -> None:
+        """Leave nothing of what the other file holds; others may write meanwhile."""
+        if not self._handles:
+            self.close(is_needed=False)
+            return
+        for offset in range(0, SIZE, _PIECE):
+            os.pwrite(self._handles[1 - self._active], bytes(_PIECE), offset)
+        os.fdatasync(self._handles[1 - self._active])
 
     def filed(self, *, is_all: bool) -> None:
         """All that was written before `turn` is in a segment, or all that was written at all."""

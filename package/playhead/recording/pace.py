@@ -14,10 +14,10 @@ _FLUSH_S = 0.01
 _SHRINK, _SHRINK_S = 2 * 2**20, 0.003
 
 
-def give_way() -> None:
+def give_way(nice: int = _NICE) -> None:
     """Have this thread take what processor time others leave."""
     with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 @contextlib.contextmanager

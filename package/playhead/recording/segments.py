@@ -138,9 +138,9 @@ class Segments:
         for one in gone:
             self._remove(one)
 
-    def rotate(self) -> None:
-        """Begin the next segment; who writes to the newest one only."""
-        sealed, segment = self.newest, self._opening.file(self.newest.last + 1)
+    def rotate(self, first: int | None = None) -> None:
+        """Begin the next segment, with a seq or the next one; who writes to the newest one only."""
+        sealed, segment = self.newest, self._opening.file(first or self.newest.last + 1)
         try:
             sync(self._segments_folder)
             self._write_catalogue(segment)

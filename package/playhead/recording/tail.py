@@ -3,7 +3,7 @@ The end of the log: durable in the journal at once, in the newest segment a mome
 
 A commit of DuckDB costs more than a millisecond of processor time, whatever is in it, and waits for what else the file
 system does; a record of the journal costs a twentieth. So events are written there, acknowledged, and *filed* together
-with those that came after them: by a thread of its own within 50 ms, or when somebody asks for them (`Segments.held`).
+with those that came after them: by a thread of its own within 0.2 s, or when somebody asks for them (`Segments.held`).
 
 What cannot be filed, because the disk is full say, is read from memory meanwhile and stays in the journal; and nothing
 more is taken until it is filed.
@@ -11,83 +11,27 @@ more is taken until it is filed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Sequence
-from datetime import datetime
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import duckdb
-import msgspec
-import numpy as np
 import pyarrow as pa
 
-from playhead.columns import TABLE, id_bytes, log_table, micros
+from playhead.columns import TABLE
 from playhead.errors import RecordingDamaged
-from playhead.events import Event, NewEvent
 from playhead.recording.catalogue import Missing
 from playhead.recording.identities import EventIds
 from playhead.recording.journal import Journal, Record
+from playhead.recording.pace import give_way
 from playhead.recording.segments import Segment, Segments
+from playhead.recording.stored import Stored, rows_of
 
-_SOON_S, _MANY = 0.05, 2_000  # until events are filed, and how many are not waited with
+_SOON_S, _MANY = 0.2, 4_000  # until events are filed, and how many are not waited with
+_NICE = 5
 _ASIDE = "memory.main.aside"
 _log = logging.getLogger("playhead.recording")
-
-
-class _Text(msgspec.Struct, array_like=True):
-    """What a record of the journal says of its events; one organisation stands for all."""
-
-    created: datetime
-    expires: datetime
-    organizations: list[str | None]
-    news: list[NewEvent]
-
-
-_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_Text).decode
-
-
-class Stored(NamedTuple):
-    """What a commit adds to the log, in order from the seq ``first`` on; ``ids`` as `id_bytes` makes them."""
-
-    first: int
-    news: list[NewEvent]
-    organizations: list[str | None]
-    ids: bytes
-    created: datetime
-    expires: datetime
-
-    @property
-    def last(self) -> int:
-        """The seq of the last of them."""
-        return self.first + len(self.news) - 1
-
-    def events(self) -> list[Event]:
-        """As they are told to whoever listens."""
-        return [
-            Event(
-                seq, new.id, new.type, new.timestamp, new.execution_id, new.batch_id, new.job_id, owner, new.data,
-                self.created, self.expires,
-            )
-            for seq, (new, owner) in enumerate(zip(self.news, self.organizations, strict=True), self.first)
-        ]  # fmt: skip
-
-    def record(self) -> Record | None:
-        """As the journal keeps them; None where it cannot (a whole number of more than 64 bits)."""
-        owners = self.organizations if len(set(self.organizations)) > 1 else self.organizations[:1]
-        try:
-            return Record(self.first, len(self.news), _encode(_Text(self.created, self.expires, owners, self.news)))
-        except (OverflowError, ValueError, TypeError):
-            return None
-
-    @classmethod
-    def of(cls, record: Record) -> Stored:
-        """From the journal."""
-        text = _decode(record.text)
-        owners = text.organizations if len(text.organizations) > 1 else text.organizations * record.rows
-        ids = id_bytes([new.id for new in text.news])
-        return cls(record.first, text.news, owners, ids, text.created, text.expires)
 
 
 class Tail:
@@ -123,12 +67,14 @@ class Tail:
             duckdb.Error, OSError: the disk refuses them; nothing of them is stored.
         """
         if self._error is not None:
-            self._file_now([])
+            with self._writing():
+                self._file_all([])
         record = stored.record()
         if record is None or not self._write(record, stored):
             self.settle()  # which makes room
             if record is None or not self._write(record, stored):
-                self._file_now([stored])
+                with self._writing():
+                    self._file_all([stored])
                 self._segments.head = stored.last
 
     def may_hold(self, ids: Sequence[str]) -> bool:
@@ -140,12 +86,8 @@ class Tail:
         """Have all that is durable by now in the newest segment, or where it is read with it."""
         if self._filer == threading.get_ident():
             return
-        with self._filing:
-            self._filer = threading.get_ident()
-            try:
-                self._settle()
-            finally:
-                self._filer = 0
+        with self._writing():
+            self._settle()
 
     def rotate(self) -> None:
         """
@@ -154,19 +96,23 @@ class Tail:
         Raises:
             duckdb.Error, OSError: no other one can be begun.
         """
-        self._file_now([])
-        with self._filing:
-            if self._segments.newest.rows and self._error is None:
+        with self._writing():
+            self._file_all([])
+            if self._segments.newest.rows:
                 self._segments.rotate()
 
     def forget(self) -> None:
         """After something was deleted: have nothing in the journal that is not there for a reason."""
-        is_done = False
-        while not is_done and self._error is None:
-            self.settle()
-            with self._changed:
-                if is_done := not self._waiting:
-                    self._journal.close(is_needed=False)
+        with self._writing():
+            wiped = 0
+            while wiped < 2 and self._error is None:
+                self._settle()
+                with self._changed:
+                    if self._waiting:
+                        continue
+                    self._journal.swap()
+                self._journal.wipe_other()
+                wiped += 1
 
     def close(self) -> None:
         """File what waits and remove the journal; where that cannot be, the journal stays, and is read at the next opening."""
@@ -178,10 +124,11 @@ class Tail:
         if self._segments.is_read_only:
             return
         try:
-            self._file_now([])
+            with self._writing():
+                self._file_all([])
         except (duckdb.Error, OSError) as error:
             _log.warning("%s: the newest events stay in the journal: %s", self._segments.path, error)
-        self._journal.close(is_needed=self._error is not None)
+        self._journal.close(is_needed=self._error is not None or bool(self._waiting))
 
     # inside
 
@@ -193,16 +140,27 @@ class Tail:
             raise RecordingDamaged(str(self._segments.path), f"{error.strerror}: {error.filename}") from None
         for record in records:
             if record.first > self._segments.head + 1:
-                gone = Missing(self._segments.head + 1, record.first - 1, "the segment before the journal ends before")
+                gone = Missing(self._segments.head + 1, record.first - 1, "they were to be filed before the journal")
                 self._segments.missing = sorted([*self._segments.missing, gone])
                 _log.warning("%s: %s", self._segments.path, gone)
+                if not self._segments.is_read_only:
+                    self._leap(record.first)
             self._waiting.append(Stored.of(record))
             self._segments.head = record.last
         self.settle()
         if records and not self._segments.is_read_only:
             self._segments.note()
 
+    def _leap(self, first: int) -> None:
+        """Go on in a segment that begins with a seq, behind what is missing."""
+        self.settle()
+        before = self._segments.newest
+        self._segments.rotate(first)
+        if not before.rows:
+            self._segments.drop([before])
+
     def _run(self) -> None:
+        give_way(_NICE)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._is_closing)
@@ -213,6 +171,16 @@ class Tail:
                 self.settle()
             except Exception:
                 _log.exception("what was stored could not be filed")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """While the newest segment is written to."""
+        with self._filing:
+            self._filer = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._filer = 0
 
     def _write(self, record: Record, stored: Stored) -> bool:
         with self._changed:
@@ -248,16 +216,11 @@ class Tail:
             raise
         self._unneeded()
 
-    def _file_now(self, more: list[Stored]) -> None:
+    def _file_all(self, more: list[Stored]) -> None:
         """File what waits, what is aside and ``more``, which is not in the journal; raises what the disk says."""
-        self.settle()
-        with self._filing:
-            self._filer = threading.get_ident()
-            try:
-                self._file(more)
-                self._unneeded()
-            finally:
-                self._filer = 0
+        self._settle()
+        self._file(more)
+        self._unneeded()
 
     def _unneeded(self) -> None:
         with self._changed:
@@ -276,7 +239,7 @@ class Tail:
             room, part = self._size - (segment.last - segment.first + 1), 1
             while part < len(waiting) and waiting[part - 1].last - waiting[0].first + 1 < room:
                 part += 1
-            rows, ids = _table(waiting[:part])
+            rows, ids = rows_of(waiting[:part])
             # what returns rows is not split between threads, which costs a thousand rows a tenth of their time
             self._db.execute(f"INSERT INTO {segment.written} FROM rows RETURNING true").fetchall()
             self._count_in(segment, rows, ids)
@@ -290,7 +253,7 @@ class Tail:
     def _put_aside(self, waiting: list[Stored], error: Exception) -> None:
         """Have events read with the newest segment that cannot be written to it."""
         segment = self._segments.newest
-        rows, ids = _table(waiting)
+        rows, ids = rows_of(waiting)
         if self._error is None:
             columns = ", ".join(f"{name} {kind}" for name, kind in TABLE.items())
             self._db.execute(f"CREATE OR REPLACE TABLE {_ASIDE} ({columns})")
@@ -313,22 +276,3 @@ class Tail:
         segment.rows += len(seqs)
         segment.last = int(seqs[-1])
         self._segments.live.settle()
-
-
-def _table(many: list[Stored]) -> tuple[pa.Table, bytes]:
-    """All their events as rows of the log, and the ids."""
-    counts = [len(one.news) for one in many]
-
-    def times(moments: list[datetime]) -> pa.Array:
-        return pa.array(np.repeat(np.array([micros(one) for one in moments], np.int64), counts)).view(pa.timestamp("us"))
-
-    ids = b"".join(one.ids for one in many)
-    rows = log_table(
-        list(chain.from_iterable(one.news for one in many)),
-        seqs=pa.array(np.concatenate([np.arange(one.first, one.last + 1) for one in many])),
-        ids=ids,
-        organizations=list(chain.from_iterable(one.organizations for one in many)),
-        created_at=times([one.created for one in many]),
-        expires_at=times([one.expires for one in many]),
-    )
-    return rows, ids

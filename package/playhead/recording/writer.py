@@ -26,7 +26,8 @@ from playhead.errors import QueueFull, RecordingClosed, RecordingFull
 from playhead.events import Cursor, Event, NewEvent
 from playhead.recording.identities import EventIds
 from playhead.recording.segments import Segments
-from playhead.recording.tail import Stored, Tail
+from playhead.recording.stored import Stored
+from playhead.recording.tail import Tail
 from playhead.times import expiry, now
 
 _MAX_WAITING = 200_000
