@@ -16,7 +16,7 @@ import msgspec
 
 from playhead.errors import InvalidBody, InvalidEvent, TooLarge, UnsupportedMediaType
 from playhead.events import MAX_BODY, MAX_EVENTS, NewEvent, new_event
-from playhead.intake import new_events
+from playhead.intake import new_events, read_events
 
 MEDIA_TYPES = (
     "application/json",
@@ -43,6 +43,8 @@ def parse_body(body: bytes, content_type: str) -> list[NewEvent]:
         raise UnsupportedMediaType(f"cannot read {kind!r}; send one of {', '.join(MEDIA_TYPES)}")
     if len(body) > MAX_BODY:
         raise TooLarge(f"the body has {len(body):,} bytes; a request takes {MAX_BODY:,}: send several")
+    if kind == "application/json" and (events := read_events(body)) is not None:
+        return events
     found = reader(body)
     if kind == "application/cloudevents+json" and body.lstrip()[:1] == b"[":
         raise InvalidBody("an array is application/cloudevents-batch+json, not application/cloudevents+json")

@@ -219,7 +219,11 @@ def _split_all(datas: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
             left -= np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), count=len(column), bitorder="little")
     rests = ["{}"] * len(datas)
     places = np.flatnonzero(left).tolist()
-    others = [{name: value for name, value in datas[place].items() if name not in KNOWN} for place in places]
+    others = list(map(dict, map(datas.__getitem__, places)))
+    for name, column in zip(KNOWN, columns.values(), strict=True):
+        if column.null_count < len(column):
+            for other in others:
+                other.pop(name, None)
     texts_left = _encode_lines(others).decode().split("\n")
     for place, other, text in zip(places, others, texts_left, strict=False):
         # where the counts differ, a known field broke a rule

@@ -47,40 +47,61 @@ seen_types = set(KNOWN_TYPES)  # that are well formed
 _uuid_lock = threading.Lock()
 _uuid_last = 0
 _random = random.Random()
-_DRAWN = 128  # at once: a call for each id would take longer than all else
-_drawn = ""
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_AT_ONCE = 128  # drawn: a call for each id would take longer than all else
+_drawn: list[str] = []
+_uuid_head = ""  # of the last one, while that is known
+_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))  # of the first of an id's last eight bytes
+_TICKS = tuple(f"{ticks:03x}-" for ticks in range(4096))
 
 
 def uuid7() -> str:
     """A UUIDv7 (RFC 9562, section 5.7), ascending within this process."""
-    return uuid7s(1)[0]
+    global _uuid_last, _uuid_head
+    with _uuid_lock:
+        if not _drawn:
+            _drawn.extend(_draw(_AT_ONCE))
+        ticks = time.time_ns() * 4096 // 1_000_000  # ms and 12 bits of its fraction
+        if ticks <= _uuid_last:
+            ticks = _uuid_last + 1
+        if ticks >> 12 != _uuid_last >> 12 or not _uuid_head:
+            _uuid_head = _head(ticks)
+        _uuid_last = ticks
+        return f"{_uuid_head}{_TICKS[ticks & 0xFFF]}{_drawn.pop()}"
 
 
 def uuid7s(count: int) -> list[str]:
     """Several of them."""
-    global _uuid_last, _drawn
+    global _uuid_last, _uuid_head
     with _uuid_lock:
-        if len(_drawn) < 16 * count:
-            _drawn = _random.randbytes(8 * max(count, _DRAWN)).hex()
-        drawn, _drawn = _drawn[: 16 * count], _drawn[16 * count :]
-        first = max(time.time_ns() * 4096 // 1_000_000, _uuid_last + 1)  # ms and 12 bits of its fraction
-        _uuid_last = first + count - 1
-    found = []
-    at, head = -1, ""
-    for place, ticks in enumerate(range(first, first + count)):
-        if ticks >> 12 != at:
-            at = ticks >> 12
-            text = f"{at & (2**48 - 1):012x}"
-            head = f"{text[:8]}-{text[8:]}-7"
-        last = drawn[16 * place : 16 * place + 16]
-        found.append(f"{head}{ticks & 0xFFF:03x}-{_VARIANT[last[0]]}{last[1:4]}-{last[4:]}")
+        first = max(time.time_ns() * 4096 // 1_000_000, _uuid_last + 1)
+        _uuid_last, _uuid_head = first + count - 1, ""
+        drawn = _draw(count)
+    found: list[str] = []
+    while len(found) < count:  # those of one millisecond begin alike
+        ticks = first + len(found)
+        head = _head(ticks)
+        these = zip(_TICKS[ticks & 0xFFF : (ticks & 0xFFF) + count - len(found)], drawn[len(found) :], strict=False)
+        found += [f"{head}{tick}{last}" for tick, last in these]
     return found
 
 
+def _head(ticks: int) -> str:
+    text = f"{ticks >> 12 & (2**48 - 1):012x}"
+    return f"{text[:8]}-{text[8:]}-7"
+
+
+def _draw(count: int) -> list[str]:
+    """The last halves of ids, all of which are random."""
+    drawn = bytearray(_random.randbytes(8 * count))
+    drawn[::8] = drawn[::8].translate(_VARIANT)
+    text = drawn.hex()
+    return [f"{text[place : place + 4]}-{text[place + 4 : place + 16]}" for place in range(0, 16 * count, 16)]
+
+
 def _in_child() -> None:
-    global _uuid_lock, _drawn
-    _uuid_lock, _drawn = threading.Lock(), ""  # another thread of the parent may have held it
+    global _uuid_lock
+    _uuid_lock = threading.Lock()  # another thread of the parent may have held it
+    _drawn.clear()
     _random.seed()  # or parent and child would draw the same ids
 
 

@@ -8,6 +8,7 @@ wrong with it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from itertools import chain, repeat
 from math import isfinite
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from playhead.events import MAX_DATA, MAX_ID, Event, NewEvent, checked_data, new_event, seen_types, uuid7s
+from playhead.events import MAX_DATA, MAX_EVENTS, MAX_ID, Event, NewEvent, checked_data, new_event, seen_types, uuid7s
 from playhead.times import now, parse_times
 
 _FEW = 8  # a group is not worth it
@@ -43,6 +44,9 @@ class _Usual(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=Fals
     expires_at: Any = None
 
 
+_decode = msgspec.json.Decoder(list[_Usual]).decode
+
+
 def new_events(given: Iterable[Mapping[str, Any] | Event | NewEvent], *, is_json: bool = False) -> list[NewEvent]:
     """
     Validate the events of a request; ``is_json`` where they were read from JSON for it, so that nobody else holds them.
@@ -51,16 +55,24 @@ def new_events(given: Iterable[Mapping[str, Any] | Event | NewEvent], *, is_json
         InvalidEvent: naming the first event that breaks a rule, the field and what to write instead.
     """
     events: list[Any] = list(given)
-    made = _made(events, is_json) if len(events) >= _FEW and set(map(type, events)) == {dict} else None
+    made = None
+    if len(events) >= _FEW and set(map(type, events)) == {dict}:
+        with contextlib.suppress(msgspec.ValidationError):
+            made = _made(msgspec.convert(events, list[_Usual]), is_json)
     return made if made is not None else [new_event(fields, index) for index, fields in enumerate(events)]
 
 
-def _made(events: list[dict[str, Any]], is_json: bool) -> list[NewEvent] | None:
-    """None where a rule may be broken or something is written in an unusual way."""
+def read_events(text: bytes) -> list[NewEvent] | None:
+    """The same from the text of a JSON array; None where it is to be decoded and given to `new_events`, which tells why."""
     try:
-        rows = msgspec.convert(events, list[_Usual])
-    except msgspec.ValidationError:
+        rows = _decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return _made(rows, is_json=True) if _FEW <= len(rows) <= MAX_EVENTS else None
+
+
+def _made(rows: list[_Usual], is_json: bool) -> list[NewEvent] | None:
+    """None where a rule may be broken or something is written in an unusual way."""
     kinds = [row.type for row in rows]
     names = (
         [row.execution_id for row in rows], [row.batch_id for row in rows], [row.job_id for row in rows],
@@ -97,7 +109,7 @@ def _read(datas: list[Any]) -> list[dict[str, Any]] | None:
         return None
     flat = [{} if data is None else data for data in datas]
     text = _encoder.encode_lines(flat)
-    if text.count(b"{") > len(flat) or b"[" in text or b"null" in text or b"\\u" in text:
+    if text.count(b"{") > len(flat) or b"[" in text or b"null" in text or (b"\\" in text and b"\\u" in text):
         return None
     return flat if _is_small(text) else None
 

@@ -48,13 +48,13 @@ async def store(service: Service, grant: Grant, events: list[NewEvent]) -> Appen
 
 def submit(service: Service, grant: Grant, events: list[NewEvent]) -> Future[Appended]:
     """Queue a request's events, behind all that were queued before."""
-    for index, event in enumerate(events):
-        named = event.organization_id
-        if named is None or named == grant.organization_id:
-            continue
-        if grant.organization_id is not None or "admin" not in grant.scopes:
-            service.refused += 1
-            raise InvalidEvent(index, "organizationId", "must be null or the token's own organisation")
+    own = {None, grant.organization_id}
+    named = [event.organization_id for event in events]
+    is_admin = grant.organization_id is None and "admin" in grant.scopes
+    if not is_admin and not own.issuperset(named):
+        service.refused += 1
+        index = next(index for index, one in enumerate(named) if one not in own)
+        raise InvalidEvent(index, "organizationId", "must be null or the token's own organisation")
     try:
         return service.recording.submit(events, grant.organization_id)
     except Exception:

@@ -18,11 +18,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import urlsplit
 
+import uvloop
 import zstandard
 
 _SENT = re.compile(rb'"sent":(\d+),"n":(\d+)')
+_MARK = b'"sent":'
 _SAMPLED = 20  # readers whose every event is looked at
 _inflate = zstandard.ZstdDecompressor().decompress
 
@@ -60,8 +63,7 @@ class Reader(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods alone
         transport.write(self._opening)
 
     def data_received(self, data: bytes) -> None:
@@ -99,7 +101,7 @@ class Reader(asyncio.Protocol):
             self._transport.write(frame(b"40"))
         elif payload == b"2":
             self._transport.write(frame(b"3"))
-        elif count := (payload := self._plain(opcode, payload)).count(b'"sent":'):
+        elif count := (payload := self._plain(opcode, payload)).count(_MARK):
             crowd.frames += 1
             crowd.deliveries += count
             if self._is_sampled:
@@ -118,6 +120,81 @@ class Reader(asyncio.Protocol):
         self._crowd.lost += 1
 
 
+class Tally(asyncio.BufferedProtocol):
+    """A reader that only counts its events, so that a thousand of them leave the core to the others."""
+
+    buffer = bytearray(2**18)  # what comes is counted before anything else is read
+    view = memoryview(buffer)
+
+    def __init__(self, crowd: Crowd, opening: bytes) -> None:
+        self._crowd, self._opening = crowd, opening
+        self._begun = b""  # of the handshake, or of a frame's head
+        self._left = 0  # bytes of the frame that are still to come
+        self._end = b""  # of the last piece: a mark may begin in it
+        self._is_open = False
+        self.numbers: list[int] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the upgrade."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods alone
+        transport.write(self._opening)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where what comes is put."""
+        return self.view
+
+    def buffer_updated(self, size: int) -> None:
+        """Count what is in it."""
+        place = 0
+        if not self._is_open:
+            self._begun += bytes(self.view[:size])
+            end = self._begun.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            assert self._begun.startswith(b"HTTP/1.1 101"), self._begun[:200]
+            self._is_open = True
+            self._crowd.opened += 1
+            place, self._begun = size - len(self._begun) + end + 4, b""
+        while place < size:
+            if not self._left and not (place := self._head(place, size)):
+                return
+            piece = min(self._left, size - place)
+            self._count(place, place + piece)
+            place += piece
+            self._left -= piece
+
+    def _head(self, place: int, size: int) -> int:
+        """Read a frame's head; where its payload begins, 0 where it is not all there."""
+        known = len(self._begun)
+        head = self._begun + bytes(self.view[place : min(size, place + 10 - known)])
+        length = 2 if len(head) < 2 else {126: 4, 127: 10}.get(head[1] & 127, 2)
+        if len(head) < length:
+            self._begun = head
+            return 0
+        self._begun, self._end = b"", b""
+        self._left = head[1] & 127 if length == 2 else int.from_bytes(head[2:length], "big")
+        if head[0] & 15 == 9:
+            self._transport.write(frame(b"", 10))
+        elif head[0] & 15 == 8:
+            self._crowd.closed += 1
+        self._crowd.frames += 1
+        return place + length - known
+
+    def _count(self, begin: int, end: int) -> None:
+        crowd = self._crowd
+        crowd.deliveries += self.buffer.count(_MARK, begin, end)
+        if self._end:
+            crowd.deliveries += (self._end + bytes(self.view[begin : min(end, begin + len(_MARK) - 1)])).count(_MARK)
+        self._end = bytes(self.view[max(begin, end - len(_MARK) + 1) : end]) if end - begin < self._left else b""
+
+    def eof_received(self) -> None:
+        """The other side has ended."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """A reader less."""
+        self._crowd.lost += 1
+
+
 class Crowd:
     """All readers of a process."""
 
@@ -126,13 +203,18 @@ class Crowd:
         self.opened = self.lost = self.closed = self.frames = self.deliveries = self.others = 0
         self.ages: list[int] = []
 
-    async def run(self, urls: list[str], headers: dict[str, str], until: Callable[[], bool]) -> list[Reader]:
+    async def run(self, urls: list[str], headers: dict[str, str], until: Callable[[], bool]) -> list[Reader | Tally]:
         """Connect all, say so on stdout, read until told to end on stdin."""
         loop = asyncio.get_running_loop()
-        readers = []
+        readers: list[Reader | Tally] = []
         for number, url in enumerate(urls):
             parts = urlsplit(url)
-            reader = Reader(self, handshake(url, headers), number % max(1, len(urls) // _SAMPLED) == 0)
+            is_sampled = number % max(1, len(urls) // _SAMPLED) == 0
+            reader: Reader | Tally
+            if is_sampled or self.flavour == "socketio" or "Sec-WebSocket-Protocol" in headers:
+                reader = Reader(self, handshake(url, headers), is_sampled)
+            else:
+                reader = Tally(self, handshake(url, headers))
             await loop.create_connection(lambda reader=reader: reader, parts.hostname, parts.port)
             readers.append(reader)
             while number - self.opened > 50:
@@ -216,7 +298,7 @@ def main() -> None:
     threading.Thread(target=lambda: (sys.stdin.readline(), is_over.set()), daemon=True).start()
     crowd = Crowd(asked.flavour)
     urls = [asked.url.replace("{n}", str(n % asked.channels)) for n in range(asked.count)]
-    readers = asyncio.run(crowd.run(urls, asked.headers, is_over.is_set))
+    readers = uvloop.run(crowd.run(urls, asked.headers, is_over.is_set))
     ages = sorted(crowd.ages)
     holes = sum(
         later - number != asked.channels for one in readers for number, later in zip(one.numbers, one.numbers[1:], strict=False)

@@ -125,10 +125,7 @@ class Journal:
             for path in self._paths:
                 handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 self._handles.append(handle)
-                if (missing := SIZE - os.fstat(handle).st_size) > 0:  # written, not only reserved: see above
-                    os.pwrite(handle, bytes(missing), SIZE - missing)
-                if os.fstat(handle).st_size < SIZE:
-                    raise OSError("there is no room for the journal")
+                os.posix_fallocate(handle, 0, SIZE)
                 os.fsync(handle)
             sync(self._paths[0].parent)
         except OSError as error:
