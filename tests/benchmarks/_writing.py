@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from functools import partial
+from typing import Any
 
 from playhead.columns import to_arrow
 from playhead.events import Event, Filter, NewEvent, uuid7
@@ -22,22 +23,26 @@ from tests.benchmarks._stores import Raw, Stores
 
 Append = Callable[[list[NewEvent], Callable[[], None]], None]  # events, and whom to tell when they are durable
 GROUP = 1000
-GROUPS_A_ROUND = 5
+GROUPS_A_TURN = 30  # of one store, then of the next
+_TURN = GROUPS_A_TURN * GROUP
 _PACED = 100  # events, each 5 ms: 20,000 a second
 _PACE_S = 0.005
 _AFTER_S = 0.1
 
 
 def ingest(stores: Stores, report: Report, rounds: int) -> None:
-    """A durable append of a thousand Python objects, each store in turn, onto all that is stored already."""
+    """Durable appends of a thousand Python objects, each store in turn, onto all that is stored already.
+
+    The recording's turn ends when all of it is in the segment's file, too: nothing of it is left to the others' turns.
+    """
     data, found = stores.data, {}
     with stores.recording() as recording, stores.raw() as raw:
         raw.hold_checkpoints()
-        for n in range(rounds * GROUPS_A_ROUND):
-            first = data.events + 1 + n * 2 * GROUP
-            halves = [(first, first + GROUP - 1), (first + GROUP, first + 2 * GROUP - 1)]
+        for n in range(rounds):
+            first, size = data.events + 1 + n * 2 * _TURN, _TURN
+            halves = [(first, first + size - 1), (first + size, first + 2 * size - 1)]
             in_turn(_appends(data, halves, recording, raw, stores.postgres), found, n)
-    rates = {name: [GROUP / took * 1000 for took in values] for name, values in found.items()}
+    rates = {name: [_TURN / took * 1000 for took in values] for name, values in found.items()}
     for label, ours in (("dicts as published", "dicts"), ("validated events", "events")):
         for what, raw_name, theirs in (
             ("table built inside / COPY", "inside", "copy"),
@@ -53,17 +58,33 @@ def _appends(
     """A way to append a group each; every store gets both halves, each once."""
     dicts, events = data.published(*halves[0]), data.rows(*halves[1])
     first, second = (_stored(data.rows(*half), half[0]) for half in halves)
-    table = to_arrow(first)
+    tables = [to_arrow(group) for group in _groups(first)]
+
+    def append(given: list[Any]) -> None:
+        for group in _groups(given):
+            recording.append(group)
+        recording.stats()  # which waits until all is filed
+
+    def each(work: Callable[[Any], object], given: list[Any]) -> None:
+        for group in given:
+            work(group)
+
     works: dict[str, Callable[[], object]] = {
-        "dicts": lambda: recording.append(dicts),
-        "events": lambda: recording.append(events),
-        "outside": lambda: raw.append(table),
-        "inside": lambda: raw.append(to_arrow(second)),
+        "dicts": lambda: append(dicts),
+        "events": lambda: append(events),
+        "outside": lambda: each(raw.append, tables),
+        "inside": lambda: each(lambda group: raw.append(to_arrow(group)), _groups(second)),
     }
     if postgres is not None:
         others = data.rows(*halves[0])
-        works |= {"copy": lambda: postgres.copy(others), "insert": lambda: postgres.insert(events)}
+        works |= {
+            "copy": lambda: each(postgres.copy, _groups(others)), "insert": lambda: each(postgres.insert, _groups(events)),
+        }  # fmt: skip
     return works
+
+
+def _groups(given: list[Any]) -> list[list[Any]]:
+    return [given[place : place + GROUP] for place in range(0, len(given), GROUP)]
 
 
 def _stored(events: list[NewEvent], first: int) -> list[Event]:

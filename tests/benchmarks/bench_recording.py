@@ -46,7 +46,7 @@ from tests.benchmarks._questions import ask  # noqa: E402
 from tests.benchmarks._report import Report, say  # noqa: E402
 from tests.benchmarks._stores import Stores  # noqa: E402
 from tests.benchmarks._travel import travel  # noqa: E402
-from tests.benchmarks._writing import GROUP, GROUPS_A_ROUND, commit, drop, ingest  # noqa: E402
+from tests.benchmarks._writing import GROUP, GROUPS_A_TURN, commit, drop, ingest  # noqa: E402
 
 SECTIONS = ("size", "open", "queries", "travel", "export", "ingest", "commit", "drop")  # the last ones change the stores
 _OPEN = """
@@ -160,7 +160,7 @@ def main() -> None:
             stack.callback(postgres.close)
         say(f"generating {asked.events:,} events")
         data = stack.enter_context(contextlib.closing(
-            Data(folder, asked.events, asked.rounds * GROUPS_A_ROUND * 2 * GROUP, asked.seed)
+            Data(folder, asked.events, asked.rounds * GROUPS_A_TURN * 2 * GROUP, asked.seed)
         ))  # fmt: skip
         size = asked.segment_events or max(25_000, min(250_000, asked.events // 20))
         stores = Stores(folder, data, postgres, size, is_archived=asked.archived)
