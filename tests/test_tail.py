@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import resource
+import subprocess
+import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from playhead.errors import RecordingDamaged, RecordingFull
+from playhead.errors import InvalidEvent, RecordingClosed, RecordingDamaged, RecordingFull
 from playhead.events import Filter
 from playhead.recording import Recording, journal, tail
 from playhead.recording.journal import NAMES, Journal, Record
@@ -116,7 +124,7 @@ def test_a_journal_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pyte
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(RecordingDamaged, match=r"Permission denied.*journal"):
+    with pytest.raises(RecordingDamaged, match=r"journal cannot be read.*Permission denied"):
         Recording.open(path)
 
 
@@ -301,3 +309,173 @@ def test_records_follow_each_other(tmp_path: Path) -> None:
     assert [one.first for one in Journal(tmp_path, "abc").read(0)] == [11]
     log.close(is_needed=False)
     assert not [*tmp_path.iterdir()]
+
+
+def test_deleted_text_leaves_the_journal_while_others_append(tmp_path: Path) -> None:
+    """Whatever is appended meanwhile, both files are wiped."""
+    path, over = tmp_path / "a.playhead", threading.Event()
+    with Recording.open(path, segment_events=500) as recording:
+        def append() -> None:
+            while not over.is_set():
+                recording.append([{"type": "a", "data": {"goal": "plain"}}])
+                time.sleep(0.0005)
+
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(append)
+            for n in range(20):
+                secret = f"the-secret-{n}-of-nobody"
+                for _ in range(5):  # in both files
+                    recording.append([{"type": "a", "timestamp": "2001-01-01T00:00:00Z", "data": {"goal": secret * 50}}])
+                    recording.count()
+                assert recording.delete_older(datetime(2002, 1, 1, tzinfo=UTC)) == 5
+                assert not [name for name in NAMES if secret.encode() in (path / name).read_bytes()]
+            over.set()
+            done.result()
+        check(recording, [event.seq for event in recording.read(where=Filter(type=("a",)), limit=None)])
+        assert recording.count() == recording.head - 100
+
+
+def test_what_was_deleted_is_in_no_journal_after_a_kill(tmp_path: Path) -> None:
+    """A journal that a kill left is not written on: it goes when it is filed."""
+    path = tmp_path / "a.playhead"
+    killed(path)
+    with Recording.open(path) as recording:
+        assert recording.delete_older(datetime(2000, 1, 1, tzinfo=UTC)) == 1
+        assert not [*path.glob("journal*")]
+        recording.append(some(1))
+        assert b"1999" not in b"".join((path / name).read_bytes() for name in NAMES)
+        assert recording.count() == 51
+
+
+def test_an_interrupted_reader_takes_nothing_along(tmp_path: Path) -> None:
+    """Ctrl-C, at whatever moment of a read: no event is lost or doubled by it."""
+    code = """
+import random, signal, sys
+from playhead.recording import Recording
+choose = random.Random(int(sys.argv[2]))
+recording = Recording.open(sys.argv[1], segment_events=300)
+def interrupt(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, interrupt)
+hits = 0
+for n in range(150):
+    recording.append([{"type": "a", "data": {"n": n}}] * choose.randint(1, 30))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, choose.uniform(0.0001, 0.006))
+        recording.count(); recording.read(limit=5)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except (KeyboardInterrupt, RuntimeError):  # DuckDB's own for it is the latter
+        hits += 1
+seqs = [event.seq for event in recording.read(limit=None)]
+print(hits > 10, seqs == list(range(1, recording.head + 1)))
+"""
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    assert run(code, tmp_path / "a.playhead", seed) == "True True\n"
+
+
+def test_a_refused_record_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its flush failed, it was refused, and the process was killed: it is not in the log."""
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        recording.append(some(1))
+
+        def fail(handle: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "fdatasync", fail)
+            with pytest.raises(RecordingFull):
+                recording.append(some(9, 1))
+        for name in NAMES:
+            (tmp_path / name).write_bytes((tmp_path / "a.playhead" / name).read_bytes())
+    assert all(one.last == 1 for one in Journal(tmp_path, recording.epoch).read(0))
+
+
+def test_a_forked_child_leaves_it_to_the_parent(tmp_path: Path) -> None:
+    """It neither files, wipes nor deletes, and hangs nowhere, whatever the parent's threads held when it began."""
+    with Recording.open(tmp_path / "a.playhead", segment_events=50) as recording:
+        for n in range(30):
+            recording.append(some(7, n * 7))
+            if not (child := os.fork()):
+                refused = 0
+                for deed in (recording.sweep, lambda: recording.delete_older(datetime(2100, 1, 1, tzinfo=UTC))):
+                    try:
+                        deed()
+                    except RecordingClosed:
+                        refused += 1
+                recording.close()
+                os._exit(refused)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+        check(recording, list(range(1, 211)))
+
+
+def test_the_journal_of_a_lost_segment_is_kept(tmp_path: Path) -> None:
+    """The file that the journal's events were to go into is gone: they are put aside, and numbers go on far behind."""
+    path = tmp_path / "a.playhead"
+    killed(path)
+    (path / "segments" / f"{1:018d}.duckdb").unlink()
+    with Recording.open(path) as recording:
+        assert recording.missing and recording.missing[0].last is None
+        assert recording.append(some(1))[0] == 1_000_000_001
+    (kept,) = path.glob("*.kept")
+    assert b"job_started" in kept.read_bytes()
+
+
+def test_a_process_that_ends_without_close_ends_well(tmp_path: Path) -> None:
+    """Also where the events that it files at its end fill a segment."""
+    path = tmp_path / "a.playhead"
+    code = """
+import sys
+from playhead.recording import Recording, tail
+tail._SOON_S = 600
+recording = Recording.open(sys.argv[1], segment_events=10)
+for n in range(25):
+    recording.append([{"type": "a"}])
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    assert not [*path.glob("journal*")]
+    with Recording.open(path) as recording:
+        check(recording, list(range(1, 26)))
+
+
+def test_the_same_ids_at_once_are_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads publish the same events, while others file them."""
+    monkeypatch.setattr(tail, "_SOON_S", 0.001)
+    ids = [str(uuid.uuid4()) for _ in range(400)]
+    with Recording.open(tmp_path / "a.playhead", segment_events=90) as recording, ThreadPoolExecutor(2) as pool:
+        def publish(_: int) -> int:
+            return sum(recording.append([{"type": "a", "id": one}]) != (None, None) for one in ids)
+
+        assert sum(pool.map(publish, range(2))) == 400
+        assert sorted(event.id for event in recording.read(limit=None)) == sorted(ids)
+
+
+def test_a_full_journal_makes_room_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups that fill both files are filed as they come, and a kill in between takes none."""
+    path = tmp_path / "a.playhead"
+    code = """
+import os, sys
+from playhead.recording import Recording, tail
+tail._SOON_S, tail._MANY = 600, 10**9
+recording = Recording.open(sys.argv[1])
+for n in range(25):
+    recording.append([{"type": "a", "data": {"n": n, "x": "y" * 30_000}}] * 20)
+print(recording._segments.newest.last < recording.head, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    assert run(code, path) == "True\n"
+    with Recording.open(path) as recording:
+        assert [event.data["n"] for event in recording.read(limit=None)] == [n for n in range(25) for _ in range(20)]
+
+
+def test_an_event_that_cannot_be_a_row_is_refused(tmp_path: Path) -> None:
+    """An `Event` that somebody made by hand is looked at like any other."""
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        recording.append(some(1))
+        event = recording.read()[0]
+        for change in ({"timestamp": datetime(2026, 1, 1)}, {"data": {"x": object()}}, {"job_id": 7}):
+            with pytest.raises(InvalidEvent):
+                recording.append([msgspec.structs.replace(event, id=str(uuid.uuid4()), **change)])
+        assert recording.append([event]) == (None, None)
+        check(recording, [1])

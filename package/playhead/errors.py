@@ -144,7 +144,10 @@ class QueueFull(PlayheadError):
 
 
 class RecordingClosed(_PathReason):
-    """The recording was closed by this process."""
+    """The recording was closed by this process, or is another's (``CLOSED``, ``FORKED``)."""
+
+    CLOSED = "close() was called"
+    FORKED = "this process was forked from the one that has it open"
 
     def __str__(self) -> str:
         return f"{self.path} is closed ({self.reason}); open it again"

@@ -195,11 +195,9 @@ def new_event(fields: Mapping[str, Any] | Event | NewEvent, index: int = 0) -> N
     """
     if isinstance(fields, NewEvent):
         return fields
-    if isinstance(fields, Event):
-        return NewEvent(
-            fields.id, fields.type, fields.timestamp, fields.execution_id, fields.batch_id, fields.job_id,
-            fields.organization_id, fields.data,
-        )  # fmt: skip
+    if isinstance(fields, Event):  # anybody can make one
+        names = ("id", "type", "timestamp", "executionId", "batchId", "jobId", "organizationId", "data")
+        fields = {name: getattr(fields, _WIRE[name]) for name in names}
     if not isinstance(fields, Mapping):
         raise InvalidEvent(index, None, f"an event is a JSON object, not {_json_name(fields)}")
     given = fields if fields.keys() <= _WIRE_NAMES else _renamed(fields, index)

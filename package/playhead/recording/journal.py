@@ -55,12 +55,22 @@ class Journal:
         self._active, self._offset = 0, 0
         self._is_other_needed = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a record was written since it was opened or closed."""
+        return bool(self._handles)
+
+    @property
+    def other(self) -> int:
+        """The number of the file that is not written to."""
+        return 1 - self._active
+
     def read(self, after: int) -> list[Record]:
         """What the files hold behind a seq, in order; until `filed` says so, nothing of it is written over."""
         older, newer = sorted((list(self._records(path)) for path in self._paths), key=lambda found: found[:1])
         if newer:  # a record that could not be flushed was written again, in the other file
             older = [one for one in older if one.first < newer[0].first]
-        found = [one for one in [*older, *newer] if one.last > after]
+        found = [one for one in [*older, *newer] if one.first > after]
         if found:
             self._offset, self._is_other_needed = SIZE, True
         return found
@@ -78,9 +88,14 @@ class Journal:
         checked = struct.pack("<IIq", len(record.text), record.rows, record.first) + record.text
         text = _MAGIC + struct.pack("<I", zlib.crc32(checked, self._seed)) + checked
         handle = self._handles[self._active]
-        if os.pwrite(handle, text, self._offset) != size:
-            raise OSError("a write to the journal was cut short")
-        os.fdatasync(handle)
+        try:
+            if os.pwrite(handle, text, self._offset) != size:
+                raise OSError("a write to the journal was cut short")
+            os.fdatasync(handle)
+        except OSError:  # it may be there all the same, and must not come back
+            with contextlib.suppress(OSError):
+                os.pwrite(handle, bytes(_HEAD.size), self._offset)
+            raise
         self._offset += size
         return True
 
@@ -92,22 +107,24 @@ class Journal:
 
     def swap(self) -> None:
         """Go on in the other file, from its start."""
-        self._active, self._offset = 1 - self._active, 0
+        self._active, self._offset = self.other, 0
 
     def wipe_other(self) -> None:
         """Leave nothing of what the other file holds; others may write meanwhile."""
-        if not self._handles:
-            self.close(is_needed=False)
-            return
         for offset in range(0, SIZE, _PIECE):
-            os.pwrite(self._handles[1 - self._active], bytes(_PIECE), offset)
-        os.fdatasync(self._handles[1 - self._active])
+            os.pwrite(self._handles[self.other], bytes(_PIECE), offset)
+        os.fdatasync(self._handles[self.other])
 
     def filed(self, *, is_all: bool) -> None:
         """All that was written before `turn` is in a segment, or all that was written at all."""
         self._is_other_needed = False
         if is_all:
             self._offset = 0
+
+    def keep(self, first: int) -> str:
+        """Put aside the files that hold events from a seq on, whose segment is lost; their names."""
+        kept = [path for path in self._paths if any(one.last >= first for one in self._records(path))]
+        return " and ".join(path.rename(path.with_name(f"{path.name}.{first}.kept")).name for path in kept)
 
     def close(self, *, is_needed: bool) -> None:
         """Remove the files, unless they are needed; the next record makes them again."""

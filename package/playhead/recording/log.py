@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from playhead import columns as table_columns
-from playhead.errors import CursorGone, RecordingFull, RecordingReadOnly
+from playhead.errors import CursorGone, RecordingClosed, RecordingFull, RecordingReadOnly
 from playhead.events import Cursor, Event, Filter, NewEvent
 from playhead.intake import new_events
 from playhead.recording.catalogue import Missing
@@ -60,7 +60,7 @@ class Recording:
         self._upkeep: Upkeep | None = None
         self._tail: Tail | None = None
         self._writer: Writer | None = None
-        self._is_closed = False
+        self._is_closed, self._why = False, RecordingClosed.CLOSED
         if directory is not None:
             self._tail = Tail(self._segments, Journal(path, directory.epoch), segment_events)
         if directory is not None and self._tail is not None and not self.is_read_only:
@@ -192,12 +192,15 @@ class Recording:
             RecordingFull: there is no room to write what is left of a segment; whole segments may be gone.
             RecordingReadOnly: nothing can be written there.
         """
+        kept, gone = self._kept(), -1
         try:
-            gone = self._kept().delete(than, organization_id, self._rotate)
+            try:
+                gone = kept.delete(than, organization_id, self._rotate)
+            finally:
+                if gone:
+                    self._forget()
         except (duckdb.Error, OSError, pa.ArrowException) as error:
             raise RecordingFull(str(self.path), str(error).partition("\n")[0]) from error
-        if gone and self._tail is not None:
-            self._tail.forget()
         return gone
 
     def sweep(self) -> int:
@@ -211,8 +214,8 @@ class Recording:
         upkeep.tidy()
         upkeep.archive(moment - timedelta(seconds=self._archive_after_s))
         gone = upkeep.expire(moment, self._rotate)
-        if gone and self._tail is not None:
-            self._tail.forget()
+        if gone:
+            self._forget()
         if upkeep.age_s(moment) > self.retention_s * _AGE:
             self._rotate()
         return gone
@@ -304,19 +307,20 @@ class Recording:
         self._is_closed = True
         _open.discard(self)
         atexit.unregister(self.close)
-        if self._writer is not None:
-            self._writer.close()
-        if self._tail is not None:
-            self._tail.close()
-        if self._upkeep is not None:
-            self._upkeep.close()
-        self._segments.close()
-        if self._directory is not None:
-            self._directory.close()
+        with contextlib.ExitStack() as last:  # each, whatever becomes of those before it
+            if self._directory is not None:
+                last.callback(self._directory.close)
+            last.callback(self._segments.close)
+            if self._upkeep is not None:
+                last.callback(self._upkeep.close)
+            if self._tail is not None:
+                last.callback(self._tail.close)
+            if self._writer is not None:
+                self._writer.close()
 
     def _abandon(self) -> None:
         """In a forked child: the recording is the parent's."""
-        self._is_closed = True
+        self._is_closed, self._why = True, RecordingClosed.FORKED
         atexit.unregister(self.close)
         if self._writer is not None:
             self._writer.abandon()
@@ -336,9 +340,15 @@ class Recording:
     # inside
 
     def _kept(self) -> Upkeep:
+        if self._is_closed:
+            raise RecordingClosed(str(self.path), self._why)
         if self._upkeep is None:
             raise RecordingReadOnly(str(self.path))
         return self._upkeep
+
+    def _forget(self) -> None:
+        if self._tail is not None:
+            self._tail.forget()
 
     def _rotate(self) -> None:
         """Seal the newest segment, if it holds anything."""

@@ -221,9 +221,10 @@ class Segments:
         for segment in segments:
             if segment.is_archived and not segment.is_checked:
                 with self._checking:
-                    if not segment.is_checked and (reason := self._opening.flaw(segment)) is not None:
-                        raise self._lose(segment, reason)
-                    segment.is_checked = True
+                    reason = None if segment.is_checked else self._opening.flaw(segment)
+                    segment.is_checked = reason is None
+                if reason is not None:
+                    raise self._lose(segment, reason)
         try:
             yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:  # a stream of Arrow has DuckDB's as OSError
@@ -256,6 +257,7 @@ class Segments:
         """In a forked child: the files are the parent's; never touch them, not even by a destructor."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.db))
         self.settle = lambda: None
+        self.head = self.newest.last  # the rest is the parent's to file
 
     # inside
 

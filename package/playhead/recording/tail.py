@@ -14,13 +14,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import duckdb
+import msgspec
 import pyarrow as pa
 
 from playhead.columns import TABLE
-from playhead.errors import RecordingDamaged
+from playhead.errors import RecordingClosed, RecordingDamaged
 from playhead.recording.catalogue import Missing
 from playhead.recording.identities import EventIds
 from playhead.recording.journal import Journal, Record
@@ -35,24 +37,26 @@ _log = logging.getLogger("playhead.recording")
 
 
 class Tail:
-    """What was stored last, on its way into the newest segment."""
+    """What was stored last, on its way into the newest segment, which one thread alone writes to."""
 
     def __init__(self, segments: Segments, journal: Journal, size: int) -> None:
         self._segments, self._journal, self._size = segments, journal, size
         self._db = segments.db.cursor()
-        self._filing, self._filer = threading.Lock(), 0  # held by who changes the newest segment, and which thread it is
         self._changed = threading.Condition()  # of what comes next
         self._waiting: list[Stored] = []  # durable and not filed yet
         self._count = 0
         self._ids: set[str] = set()  # of all that wait
         self._filed_ids: set[str] = set()  # of those being filed
-        self._is_closing = False
+        self._tasks: list[tuple[Callable[[], None], Future[None]]] = []  # for the thread, when it has filed what waits
+        self._is_closing = self._is_over = False
+        self._must_forget = False
         self._error: Exception | None = None  # why some are aside
         self._recover()
+        if segments.is_read_only:
+            return
         segments.settle = self.settle
         self._thread = threading.Thread(target=self._run, name="playhead-tail", daemon=True)
-        if not segments.is_read_only:
-            self._thread.start()
+        self._thread.start()
 
     @property
     def failure(self) -> str | None:
@@ -67,15 +71,12 @@ class Tail:
             duckdb.Error, OSError: the disk refuses them; nothing of them is stored.
         """
         if self._error is not None:
-            with self._writing():
-                self._file_all([])
+            self._ask(self._file_all)
         record = stored.record()
         if record is None or not self._write(record, stored):
             self.settle()  # which makes room
             if record is None or not self._write(record, stored):
-                with self._writing():
-                    self._file_all([stored])
-                self._segments.head = stored.last
+                self._ask(lambda: self._file_all(stored))
 
     def may_hold(self, ids: Sequence[str]) -> bool:
         """Whether any of them is among what is not filed yet."""
@@ -84,10 +85,9 @@ class Tail:
 
     def settle(self) -> None:
         """Have all that is durable by now in the newest segment, or where it is read with it."""
-        if self._filer == threading.get_ident():
-            return
-        with self._writing():
-            self._settle()
+        if threading.current_thread() is not self._thread and not self._is_over:
+            with contextlib.suppress(RecordingClosed):
+                self._ask(lambda: None)
 
     def rotate(self) -> None:
         """
@@ -96,91 +96,59 @@ class Tail:
         Raises:
             duckdb.Error, OSError: no other one can be begun.
         """
-        with self._writing():
-            self._file_all([])
-            if self._segments.newest.rows:
-                self._segments.rotate()
+        self._ask(self._rotate)
 
     def forget(self) -> None:
-        """After something was deleted: have nothing in the journal that is not there for a reason."""
-        with self._writing():
-            wiped = 0
-            while wiped < 2 and self._error is None:
-                self._settle()
-                with self._changed:
-                    if self._waiting:
-                        continue
-                    self._journal.swap()
-                self._journal.wipe_other()
-                wiped += 1
+        """
+        After something was deleted: have nothing in the journal that is not there for a reason.
+
+        Raises:
+            OSError: it cannot be written; it is tried again.
+        """
+        self._must_forget = True
+        self._ask(self._forget)
 
     def close(self) -> None:
         """File what waits and remove the journal; where that cannot be, the journal stays, and is read at the next opening."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
-        if self._thread.is_alive():
+        if not self._segments.is_read_only:
             self._thread.join()
-        if self._segments.is_read_only:
-            return
-        try:
-            with self._writing():
-                self._file_all([])
-        except (duckdb.Error, OSError) as error:
-            _log.warning("%s: the newest events stay in the journal: %s", self._segments.path, error)
-        self._journal.close(is_needed=self._error is not None or bool(self._waiting))
 
     # inside
 
     def _recover(self) -> None:
         """What a process that was killed had stored and not filed."""
         try:
-            records = self._journal.read(self._segments.head)
-        except OSError as error:
-            raise RecordingDamaged(str(self._segments.path), f"{error.strerror}: {error.filename}") from None
-        for record in records:
-            if record.first > self._segments.head + 1:
-                gone = Missing(self._segments.head + 1, record.first - 1, "they were to be filed before the journal")
+            found = [Stored.of(record) for record in self._journal.read(self._segments.head)]
+        except (OSError, msgspec.MsgspecError) as error:
+            raise RecordingDamaged(str(self._segments.path), f"the journal cannot be read: {error}") from None
+        for stored in found:
+            if stored.first > self._segments.head + 1:
+                gone = Missing(self._segments.head + 1, stored.first - 1, "they were to be filed before the journal")
                 self._segments.missing = sorted([*self._segments.missing, gone])
                 _log.warning("%s: %s", self._segments.path, gone)
                 if not self._segments.is_read_only:
-                    self._leap(record.first)
-            self._waiting.append(Stored.of(record))
-            self._segments.head = record.last
-        self.settle()
-        if records and not self._segments.is_read_only:
-            self._segments.note()
+                    self._leap(stored.first)
+            self._waiting.append(stored)
+            self._segments.head = stored.last
+        self._settle()
+        if not self._segments.is_read_only and self._error is None:
+            unknown = [gone for gone in self._segments.missing if gone.last is None]
+            if unknown and (kept := self._journal.keep(unknown[-1].first)):
+                _log.error("%s: %s hold some of the events from %d on", self._segments.path, kept, unknown[-1].first)
+            self._journal.close(is_needed=False)  # and with it what was deleted before the kill
+            if found:
+                self._segments.note()
 
     def _leap(self, first: int) -> None:
         """Go on in a segment that begins with a seq, behind what is missing."""
-        self.settle()
+        self._settle()
         before = self._segments.newest
         self._segments.rotate(first)
         if not before.rows:
             self._segments.drop([before])
-
-    def _run(self) -> None:
-        give_way(_NICE)
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._is_closing)
-                if self._is_closing:
-                    return
-                self._changed.wait_for(lambda: self._count >= _MANY or self._is_closing, _SOON_S)
-            try:
-                self.settle()
-            except Exception:
-                _log.exception("what was stored could not be filed")
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """While the newest segment is written to."""
-        with self._filing:
-            self._filer = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._filer = 0
 
     def _write(self, record: Record, stored: Stored) -> bool:
         with self._changed:
@@ -194,17 +162,63 @@ class Tail:
                 self._changed.notify()
         return True
 
+    def _ask(self, work: Callable[[], None]) -> None:
+        """Have the thread file what waits, then do something; what that raises is raised here."""
+        done: Future[None] = Future()
+        with self._changed:
+            if self._is_over:
+                raise RecordingClosed(str(self._segments.path), RecordingClosed.CLOSED)
+            self._tasks.append((work, done))
+            self._changed.notify()
+        done.result()
+
+    # in the thread
+
+    def _run(self) -> None:
+        give_way(_NICE)
+        is_over = False
+        while not is_over:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._tasks or self._is_closing)
+                self._changed.wait_for(lambda: self._count >= _MANY or self._tasks or self._is_closing, _SOON_S)
+                tasks, self._tasks = self._tasks, []
+                is_over = self._is_closing and not tasks
+                self._is_over = is_over
+            try:
+                self._settle()
+                if self._must_forget and not is_over:
+                    self._forget()
+            except Exception as error:
+                if not tasks:
+                    _log.exception("what was stored could not be filed")
+                for _, done in tasks:
+                    done.set_exception(error)
+                continue
+            for work, done in tasks:
+                try:
+                    work()
+                except Exception as error:
+                    done.set_exception(error)
+                else:
+                    done.set_result(None)
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._file_all()
+        except Exception as error:
+            _log.warning("%s: the newest events stay in the journal: %s", self._segments.path, error)
+        self._journal.close(is_needed=self._error is not None or bool(self._waiting))
+
     def _settle(self) -> None:
         with self._changed:
             taken, self._waiting, self._count = self._waiting, [], 0
             self._filed_ids, self._ids = self._ids, set()
             if taken:
                 self._journal.turn()
-        if not taken:
-            return
         try:
             try:
-                if self._segments.is_read_only:
+                if self._segments.is_read_only and taken:
                     raise OSError("it is open to read only")
                 self._file(taken)
             except (duckdb.Error, OSError) as error:
@@ -216,10 +230,15 @@ class Tail:
             raise
         self._unneeded()
 
-    def _file_all(self, more: list[Stored]) -> None:
+    def _file_all(self, more: Stored | None = None) -> None:
         """File what waits, what is aside and ``more``, which is not in the journal; raises what the disk says."""
         self._settle()
-        self._file(more)
+        self._refile()
+        try:
+            if more is not None:
+                self._file([more])
+        finally:
+            self._segments.head = max(self._segments.head, self._segments.newest.last)
         self._unneeded()
 
     def _unneeded(self) -> None:
@@ -228,12 +247,31 @@ class Tail:
             if self._error is None:
                 self._journal.filed(is_all=not self._waiting)
 
+    def _rotate(self) -> None:
+        self._file_all()
+        if self._segments.newest.rows:
+            self._segments.rotate()
+
+    def _forget(self) -> None:
+        wiped: set[int] = set()
+        while self._must_forget and self._error is None:
+            with self._changed:
+                if not self._journal.is_open:
+                    self._journal.close(is_needed=False)
+                    self._must_forget = False
+                    return
+                if self._journal.other in wiped and not self._waiting:
+                    self._journal.swap()
+            if self._journal.other not in wiped:  # nobody else turns to it
+                self._journal.wipe_other()
+                wiped.add(self._journal.other)
+            self._must_forget = len(wiped) < 2
+            self._settle()  # which turns to the other where something has come
+
     def _file(self, waiting: list[Stored]) -> None:
         """Put events into the newest segment, which is sealed when it is full; what is done is taken off the list."""
-        if self._error is not None:
-            segment = self._segments.newest
-            self._db.execute(f"INSERT INTO {segment.written} SELECT * FROM {segment.table} WHERE seq > {self._last_written()}")
-            segment.table, self._error = segment.written, None
+        if waiting:
+            self._refile()
         while waiting:
             segment = self._segments.newest
             room, part = self._size - (segment.last - segment.first + 1), 1
@@ -242,16 +280,26 @@ class Tail:
             rows, ids = rows_of(waiting[:part])
             # what returns rows is not split between threads, which costs a thousand rows a tenth of their time
             self._db.execute(f"INSERT INTO {segment.written} FROM rows RETURNING true").fetchall()
-            self._count_in(segment, rows, ids)
             del waiting[:part]
+            self._count_in(segment, rows, ids)
             if segment.last - segment.first + 1 >= self._size:
                 try:
                     self._segments.rotate()
                 except (duckdb.Error, OSError):
                     _log.exception("no new segment could be begun; appending to the last one")
 
+    def _refile(self) -> None:
+        """Put what is aside into the segment's file."""
+        if self._error is not None:
+            segment = self._segments.newest
+            last = self._db.execute(f"SELECT coalesce(max(seq), 0) FROM {segment.written}").fetchall()[0][0]
+            self._db.execute(f"INSERT INTO {segment.written} SELECT * FROM {segment.table} WHERE seq > {last}")
+            segment.table, self._error = segment.written, None
+
     def _put_aside(self, waiting: list[Stored], error: Exception) -> None:
         """Have events read with the newest segment that cannot be written to it."""
+        if not waiting:
+            return
         segment = self._segments.newest
         rows, ids = rows_of(waiting)
         if self._error is None:
@@ -262,11 +310,8 @@ class Tail:
         written = f"(SELECT coalesce(max(seq), 0) FROM {segment.written})"
         segment.table = f"(FROM {segment.written} UNION ALL FROM {_ASIDE} WHERE seq > {written})"
         self._error = error
+        waiting.clear()
         self._count_in(segment, rows, ids)
-
-    def _last_written(self) -> int:
-        found = self._db.execute(f"SELECT coalesce(max(seq), 0) FROM {self._segments.newest.written}").fetchall()
-        return int(found[0][0])
 
     def _count_in(self, segment: Segment, rows: pa.Table, ids: bytes) -> None:
         self._segments.live.add(rows, EventIds.of(ids))  # before the segment says that they are there

@@ -49,13 +49,14 @@ class Upkeep:
     def tidy(self) -> None:
         """Index, sum up and pack every segment that is not written any more and has not been yet."""
         self._segments.note()
-        for segment in self._segments.all()[:-1]:
-            if not isinstance(segment.index, SealedIndex):
-                self._thread.submit(self._index, segment)
-            if segment.states is None or not segment.states.is_whole:
-                self._thread.submit(self._sum_up, segment)
-            if not segment.is_rewritten:
-                self._thread.submit(self._pack, segment)
+        with contextlib.suppress(RuntimeError):  # the process ends: it is done when the recording is opened again
+            for segment in self._segments.all()[:-1]:
+                if not isinstance(segment.index, SealedIndex):
+                    self._thread.submit(self._index, segment)
+                if segment.states is None or not segment.states.is_whole:
+                    self._thread.submit(self._sum_up, segment)
+                if not segment.is_rewritten:
+                    self._thread.submit(self._pack, segment)
 
     def archive(self, before: datetime) -> None:
         """Keep as Parquet, from now on, what was stored before a time."""

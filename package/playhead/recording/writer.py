@@ -67,7 +67,7 @@ class Writer:
         self._changed = threading.Condition()
         self._may_begin, self._is_shared = 0.0, False  # after the last commit, which was for several requests or not
         self._is_pacing = False
-        self._is_closing, self._why = False, "close() was called"
+        self._is_closing, self._why = False, RecordingClosed.CLOSED
         self._subscribers: list[Callable[[list[Event]], None]] = []
         self.commits = 0
         self._failure: tuple[float, str] | None = None
@@ -119,7 +119,7 @@ class Writer:
     def abandon(self) -> None:
         """In a forked child, which has no such thread: take nothing more."""
         self._changed = threading.Condition()
-        self._is_closing, self._why = True, "this process was forked from the one that has it open"
+        self._is_closing, self._why = True, RecordingClosed.FORKED
 
     def _check_open(self) -> None:
         if self._is_closing:
