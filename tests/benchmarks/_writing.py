@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import queue
 import shutil
 import threading
@@ -100,6 +101,7 @@ def commit(stores: Stores, report: Report, seconds: float) -> None:
     base = stores.data.rows(1, min(20_000, stores.data.events))
     size = max(GROUP, int(seconds / _PACE_S * _PACED / 4.5))
     found: Peers = {}
+    os.sync()  # what was written before is on the disk
     with Recording.open(stores.folder / "paced.playhead", segment_events=size) as recording:
         def append(events: list[NewEvent], told: Callable[[], None]) -> None:
             recording.submit(events).add_done_callback(lambda _: told())

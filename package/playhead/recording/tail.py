@@ -15,7 +15,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 
 import duckdb
 import msgspec
@@ -36,18 +35,29 @@ _ASIDE = "memory.main.aside"
 _log = logging.getLogger("playhead.recording")
 
 
+class _Task:
+    """Something for the thread to do; ``done`` is let go when it was done, or ``error`` is why not."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work, self.done = work, threading.Lock()
+        self.error: Exception | None = None
+        self.done.acquire()
+
+
 class Tail:
     """What was stored last, on its way into the newest segment, which one thread alone writes to."""
 
     def __init__(self, segments: Segments, journal: Journal, size: int) -> None:
         self._segments, self._journal, self._size = segments, journal, size
         self._db = segments.db.cursor()
-        self._changed = threading.Condition()  # of what comes next
+        # a reader may be interrupted: it takes locks and not conditions, which are Python and would stay taken
+        self._lock = threading.Lock()  # of what comes next
+        self._changed = threading.Condition(self._lock)
         self._waiting: list[Stored] = []  # durable and not filed yet
         self._count = 0
         self._ids: set[str] = set()  # of all that wait
         self._filed_ids: set[str] = set()  # of those being filed
-        self._tasks: list[tuple[Callable[[], None], Future[None]]] = []  # for the thread, when it has filed what waits
+        self._tasks: list[_Task] = []  # for the thread, when it has filed what waits
         self._is_closing = self._is_over = False
         self._must_forget = False
         self._error: Exception | None = None  # why some are aside
@@ -80,7 +90,7 @@ class Tail:
 
     def may_hold(self, ids: Sequence[str]) -> bool:
         """Whether any of them is among what is not filed yet."""
-        with self._changed:
+        with self._lock:
             return not (self._ids.isdisjoint(ids) and self._filed_ids.isdisjoint(ids))
 
     def settle(self) -> None:
@@ -110,7 +120,7 @@ class Tail:
 
     def close(self) -> None:
         """File what waits and remove the journal; where that cannot be, the journal stays, and is read at the next opening."""
-        with self._changed:
+        with self._lock:
             self._is_closing = True
             self._changed.notify()
         if not self._segments.is_read_only:
@@ -151,7 +161,7 @@ class Tail:
             self._segments.drop([before])
 
     def _write(self, record: Record, stored: Stored) -> bool:
-        with self._changed:
+        with self._lock:
             if not self._journal.write(record):
                 return False
             self._waiting.append(stored)
@@ -164,13 +174,15 @@ class Tail:
 
     def _ask(self, work: Callable[[], None]) -> None:
         """Have the thread file what waits, then do something; what that raises is raised here."""
-        done: Future[None] = Future()
-        with self._changed:
+        task = _Task(work)
+        with self._lock:
             if self._is_over:
                 raise RecordingClosed(str(self._segments.path), RecordingClosed.CLOSED)
-            self._tasks.append((work, done))
+            self._tasks.append(task)
             self._changed.notify()
-        done.result()
+        task.done.acquire()
+        if task.error is not None:
+            raise task.error
 
     # in the thread
 
@@ -178,7 +190,7 @@ class Tail:
         give_way(_NICE)
         is_over = False
         while not is_over:
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(lambda: self._waiting or self._tasks or self._is_closing)
                 self._changed.wait_for(lambda: self._count >= _MANY or self._tasks or self._is_closing, _SOON_S)
                 tasks, self._tasks = self._tasks, []
@@ -187,20 +199,21 @@ class Tail:
             try:
                 self._settle()
                 if self._must_forget and not is_over:
-                    self._forget()
+                    with contextlib.suppress(OSError):  # who asked for it was told
+                        self._forget()
             except Exception as error:
                 if not tasks:
                     _log.exception("what was stored could not be filed")
-                for _, done in tasks:
-                    done.set_exception(error)
+                for task in tasks:
+                    task.error = error
+                    task.done.release()
                 continue
-            for work, done in tasks:
+            for task in tasks:
                 try:
-                    work()
+                    task.work()
                 except Exception as error:
-                    done.set_exception(error)
-                else:
-                    done.set_result(None)
+                    task.error = error
+                task.done.release()
         self._end()
 
     def _end(self) -> None:
@@ -211,7 +224,7 @@ class Tail:
         self._journal.close(is_needed=self._error is not None or bool(self._waiting))
 
     def _settle(self) -> None:
-        with self._changed:
+        with self._lock:
             taken, self._waiting, self._count = self._waiting, [], 0
             self._filed_ids, self._ids = self._ids, set()
             if taken:
@@ -224,7 +237,7 @@ class Tail:
             except (duckdb.Error, OSError) as error:
                 self._put_aside(taken, error)
         except BaseException:
-            with self._changed:
+            with self._lock:
                 self._waiting[:0] = taken
                 self._ids |= self._filed_ids
             raise
@@ -242,7 +255,7 @@ class Tail:
         self._unneeded()
 
     def _unneeded(self) -> None:
-        with self._changed:
+        with self._lock:
             self._filed_ids = set()
             if self._error is None:
                 self._journal.filed(is_all=not self._waiting)
@@ -255,7 +268,7 @@ class Tail:
     def _forget(self) -> None:
         wiped: set[int] = set()
         while self._must_forget and self._error is None:
-            with self._changed:
+            with self._lock:
                 if not self._journal.is_open:
                     self._journal.close(is_needed=False)
                     self._must_forget = False
