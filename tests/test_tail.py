@@ -419,6 +419,11 @@ def test_the_journal_of_a_lost_segment_is_kept(tmp_path: Path) -> None:
         assert recording.append(some(1))[0] == 1_000_000_001
     (kept,) = path.glob("*.kept")
     assert b"job_started" in kept.read_bytes()
+    run("import os, sys; from playhead.recording import Recording\n"
+        "Recording.open(sys.argv[1]).append([{'type': 'a'}]); os.kill(os.getpid(), 9)", path)  # fmt: skip
+    with Recording.open(path) as recording:  # what is behind the lost segment is filed as ever
+        assert recording.count() == 2
+    assert [*path.glob("*.kept")] == [kept]
 
 
 def test_a_process_that_ends_without_close_ends_well(tmp_path: Path) -> None:

@@ -52,19 +52,31 @@ def handshake(url: str, headers: dict[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-class Reader(asyncio.Protocol):
-    """One reader; ``say`` is what it answers to the first messages (Socket.IO's own handshake)."""
+class Connection:
+    """What all readers do."""
 
-    def __init__(self, crowd: Crowd, opening: bytes, is_sampled: bool) -> None:
-        self._crowd, self._opening, self._is_sampled = crowd, opening, is_sampled
-        self._rest = b""
+    def __init__(self, crowd: Crowd, opening: bytes) -> None:
+        self._crowd, self._opening = crowd, opening
         self._is_open = False
         self.numbers: list[int] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods alone
-        transport.write(self._opening)
+        self._transport.write(self._opening)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """A reader less."""
+        self._crowd.lost += 1
+
+
+class Reader(Connection, asyncio.Protocol):
+    """One reader; ``say`` is what it answers to the first messages (Socket.IO's own handshake)."""
+
+    def __init__(self, crowd: Crowd, opening: bytes, is_sampled: bool) -> None:
+        super().__init__(crowd, opening)
+        self._is_sampled = is_sampled
+        self._rest = b""
 
     def data_received(self, data: bytes) -> None:
         """Take whole messages."""
@@ -115,29 +127,18 @@ class Reader(asyncio.Protocol):
     def _plain(self, opcode: int, payload: bytes) -> bytes:
         return _inflate(payload) if opcode == 2 else payload
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """A reader less."""
-        self._crowd.lost += 1
 
-
-class Tally(asyncio.BufferedProtocol):
+class Tally(Connection, asyncio.BufferedProtocol):
     """A reader that only counts its events, so that a thousand of them leave the core to the others."""
 
     buffer = bytearray(2**18)  # what comes is counted before anything else is read
     view = memoryview(buffer)
 
     def __init__(self, crowd: Crowd, opening: bytes) -> None:
-        self._crowd, self._opening = crowd, opening
+        super().__init__(crowd, opening)
         self._begun = b""  # of the handshake, or of a frame's head
         self._left = 0  # bytes of the frame that are still to come
         self._end = b""  # of the last piece: a mark may begin in it
-        self._is_open = False
-        self.numbers: list[int] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods alone
-        transport.write(self._opening)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where what comes is put."""
@@ -189,10 +190,6 @@ class Tally(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         """The other side has ended."""
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """A reader less."""
-        self._crowd.lost += 1
 
 
 class Crowd:

@@ -121,9 +121,9 @@ class Journal:
         if is_all:
             self._offset = 0
 
-    def keep(self, first: int) -> str:
-        """Put aside the files that hold events from a seq on, whose segment is lost; their names."""
-        kept = [path for path in self._paths if any(one.last >= first for one in self._records(path))]
+    def keep(self, first: int, last: int) -> str:
+        """Put aside the files that hold events of a range, whose segment is lost; their names."""
+        kept = [path for path in self._paths if any(first <= one.last <= last for one in self._records(path))]
         return " and ".join(path.rename(path.with_name(f"{path.name}.{first}.kept")).name for path in kept)
 
     def close(self, *, is_needed: bool) -> None:

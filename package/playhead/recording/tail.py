@@ -131,6 +131,7 @@ class Tail:
     def _recover(self) -> None:
         """What a process that was killed had stored and not filed."""
         try:
+            self._keep_lost()
             found = [Stored.of(record) for record in self._journal.read(self._segments.head)]
         except (OSError, msgspec.MsgspecError) as error:
             raise RecordingDamaged(str(self._segments.path), f"the journal cannot be read: {error}") from None
@@ -145,12 +146,16 @@ class Tail:
             self._segments.head = stored.last
         self._settle()
         if not self._segments.is_read_only and self._error is None:
-            unknown = [gone for gone in self._segments.missing if gone.last is None]
-            if unknown and (kept := self._journal.keep(unknown[-1].first)):
-                _log.error("%s: %s hold some of the events from %d on", self._segments.path, kept, unknown[-1].first)
             self._journal.close(is_needed=False)  # and with it what was deleted before the kill
             if found:
                 self._segments.note()
+
+    def _keep_lost(self) -> None:
+        """Put aside what is in the journal of a segment that is lost: nothing could be filed behind it."""
+        for gone in [] if self._segments.is_read_only else self._segments.missing:
+            behind = min((one.first for one in self._segments.all() if one.first > gone.first), default=0)
+            if gone.last is None and (kept := self._journal.keep(gone.first, behind - 1)):
+                _log.error("%s: %s hold some of the events from %d on", self._segments.path, kept, gone.first)
 
     def _leap(self, first: int) -> None:
         """Go on in a segment that begins with a seq, behind what is missing."""
