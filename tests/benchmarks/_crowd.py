@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import resource
@@ -139,6 +140,7 @@ class Tally(Connection, asyncio.BufferedProtocol):
         self._begun = b""  # of the handshake, or of a frame's head
         self._left = 0  # bytes of the frame that are still to come
         self._end = b""  # of the last piece: a mark may begin in it
+        self._ping: bytes | None = None  # what has come of one
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where what comes is put."""
@@ -160,9 +162,14 @@ class Tally(Connection, asyncio.BufferedProtocol):
             if not self._left and not (place := self._head(place, size)):
                 return
             piece = min(self._left, size - place)
-            self._count(place, place + piece)
+            if self._ping is not None:
+                self._ping += bytes(self.view[place : place + piece])
+            else:
+                self._count(place, place + piece)
             place += piece
             self._left -= piece
+            if self._ping is not None and not self._left:
+                self._transport.write(frame(self._ping, 10))
 
     def _head(self, place: int, size: int) -> int:
         """Read a frame's head; where its payload begins, 0 where it is not all there."""
@@ -174,9 +181,8 @@ class Tally(Connection, asyncio.BufferedProtocol):
             return 0
         self._begun, self._end = b"", b""
         self._left = head[1] & 127 if length == 2 else int.from_bytes(head[2:length], "big")
-        if head[0] & 15 == 9:
-            self._transport.write(frame(b"", 10))
-        elif head[0] & 15 == 8:
+        self._ping = b"" if head[0] & 15 == 9 else None
+        if head[0] & 15 == 8:
             self._crowd.closed += 1
         self._crowd.frames += 1
         return place + length - known
@@ -231,8 +237,9 @@ def publish(asked: argparse.Namespace) -> int:
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port)) as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sending = threading.Lock()
         line.sendall(handshake(url, headers))
-        threading.Thread(target=_swallow, args=(line,), daemon=True).start()
+        threading.Thread(target=_answer_pings, args=(line, sending), daemon=True).start()
         time.sleep(0.3)
         if flavour == "socketio":
             line.sendall(frame(b"40"))
@@ -243,7 +250,9 @@ def publish(asked: argparse.Namespace) -> int:
             pause = begun + n / rate - time.monotonic()
             if pause > 0:
                 time.sleep(pause)
-            line.sendall(frame(message(flavour, [event(m, channels) for m in range(n, n + asked.together)])))
+            text = frame(message(flavour, [event(m, channels) for m in range(n, n + asked.together)]))
+            with sending:
+                line.sendall(text)
         time.sleep(0.2)
     return total
 
@@ -264,12 +273,19 @@ def message(flavour: str, events: list[str]) -> bytes:
     return f'42["pub",{events[0]}]'.encode() if flavour == "socketio" else events[0].encode()
 
 
-def _swallow(line: socket.socket) -> None:
-    try:
-        while line.recv(65_536):
+def _answer_pings(line: socket.socket, sending: threading.Lock) -> None:
+    """Take what a publisher is told; a server cuts whoever does not answer its pings."""
+    with contextlib.suppress(OSError), line.makefile("rb") as told:
+        while told.readline() not in (b"\r\n", b""):  # of the handshake's answer
             pass
-    except OSError:
-        pass
+        while len(head := told.read(2)) == 2:
+            length = head[1] & 127
+            if length > 125:
+                length = int.from_bytes(told.read(2 if length == 126 else 8), "big")
+            payload = told.read(length)
+            if head[0] & 15 == 9:
+                with sending:
+                    line.sendall(frame(payload, 10))
 
 
 def main() -> None:

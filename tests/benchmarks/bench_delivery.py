@@ -191,6 +191,7 @@ def line(label: str, found: dict[str, Any]) -> None:
     """One row of the table."""
     ages = "  ".join(f"{value:8.1f}" for value in found["ages_ms"])
     note = f"  MISSING {found['missing']:,}" if found["missing"] else ""
+    note += f"  LOST {found['lost']:,}" if found["lost"] else ""
     note += f"  HOLES {found['holes']:,}" if found["holes"] else ""
     print(f"{label:<44} {found['per_cpu_s']:>11,.0f} {found['core']:>6.2f} {found['us']:>7.2f}   {ages}{note}", flush=True)
 
