@@ -18,7 +18,10 @@ _HOMES = {
     "Recording": "playhead.recording",
     "ConnectionStatus": "playhead.widgets",
     "LiveGrid": "playhead.widgets",
+    "EventFeed": "playhead.widgets",
+    "Timeline": "playhead.widgets",
     "ReplayPlayer": "playhead.widgets",
+    "Dashboard": "playhead.widgets",
 }
 _MODULES = ("frames", "recording", "widgets", "events", "errors", "state", "client", "demo")
 
@@ -34,8 +37,11 @@ if TYPE_CHECKING:
     from playhead.events import Filter as Filter
     from playhead.recording import Recording as Recording
     from playhead.widgets import ConnectionStatus as ConnectionStatus
+    from playhead.widgets import Dashboard as Dashboard
+    from playhead.widgets import EventFeed as EventFeed
     from playhead.widgets import LiveGrid as LiveGrid
     from playhead.widgets import ReplayPlayer as ReplayPlayer
+    from playhead.widgets import Timeline as Timeline
 
 
 def __getattr__(name: str) -> Any:

@@ -33,7 +33,8 @@ MAX_DATA = 64 * 1024
 MAX_DEPTH = 64
 MAX_ID = 256
 START_TYPE = "job_started"
-END_TYPES = ("job_completed", "job_failed", "job_cancelled")
+FAILURES = ("job_failed", "job_cancelled")  # the ends that tell an error
+END_TYPES = ("job_completed", *FAILURES)
 JOB_TYPES = ("job_queued", START_TYPE, "job_progress", "job_log", *END_TYPES)
 KNOWN_TYPES = ("batch_started", "batch_completed", *JOB_TYPES)
 

@@ -63,15 +63,19 @@ class Executions:
         for event in events:
             self.apply(event)
 
+    def go_on_from(self, rows: Iterable[Execution]) -> None:
+        """Take over executions at a position, of each pair the newest attempt; events after it are then applied."""
+        for row in rows:
+            self._attempts[(row.execution_id, row.job_id)] = [row]
+
     def apply(self, event: Event) -> Execution | None:
         """The execution that the event belongs to, updated in place; None when it makes none. Call in log order."""
         if event.job_id is None or event.type not in JOB_TYPES:
             return None
         attempts = self._attempts.setdefault((event.execution_id, event.job_id), [])
         if not attempts or (event.type == START_TYPE and attempts[-1].state in _ENDS.values()):
-            attempts.append(
-                Execution(event.execution_id, event.job_id, event.batch_id, len(attempts) + 1, first_seq=event.seq)
-            )
+            number = attempts[-1].attempt + 1 if attempts else 1
+            attempts.append(Execution(event.execution_id, event.job_id, event.batch_id, number, first_seq=event.seq))
         row = attempts[-1]
         row.events += 1
         row.last_seq = event.seq

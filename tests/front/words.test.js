@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clock, connectionWords, count, duration, moment } from "../../package/playhead/widgets/js/words.js";
 
-const status = { state: "connected", transport: "websocket", attempt: 0, since: 1e12, detail: "", url: "http://h:1", interval: 5 };
+const status = { state: "connected", transport: "websocket", attempt: 0, since: 1e12, detail: "", url: "http://h:1", interval: 5, lag: 0 };
 
 test("a connection is told by state, glyph and words, with the facts in the tooltip", () => {
   const words = connectionWords(status);
@@ -26,7 +26,15 @@ test("reconnecting says the attempt, disconnected what to do", () => {
 test("a kernel that is not heard makes nothing green", () => {
   const words = connectionWords(status, 1e12);
   assert.equal(words.state, "disconnected");
-  assert.match(words.short, /no word from the kernel since/);
+  assert.match(words.short, /^kernel stopped - last state 2001-09-09 \d\d:46$/);
+  assert.match(connectionWords(status, Date.now()).short, /^kernel stopped - last state \d\d:\d\d:\d\d$/);
+});
+
+test("what lags says by how much, what was saved says so", () => {
+  assert.equal(connectionWords({ ...status, lag: 1234 }).lag, ", 1,234 events behind");
+  const saved = connectionWords({ ...status, state: "saved" }, 1e12);
+  assert.deepEqual([saved.state, saved.glyph], ["saved", "■"]);
+  assert.match(saved.short, /^saved /);
 });
 
 test("lengths of time and moments", () => {

@@ -43,6 +43,10 @@ class EventQuery:
     def __repr__(self) -> str:
         return f"<EventQuery {self._filters}>"
 
+    def answer(self) -> Answer:
+        """The rows as they stream, with the position that they are read up to."""
+        return self._ask()
+
     def to_reader(self) -> pa.RecordBatchReader:
         """The rows as they stream, for what is larger than memory."""
         return self._ask().reader

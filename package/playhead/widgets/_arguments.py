@@ -25,6 +25,13 @@ def checked_batch(batch_id: object) -> str | None:
     return batch_id
 
 
+def checked_side(name: object) -> str:
+    """One of two that are compared."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"what is compared is named by its id, not {_named(name)}; write compare(client, 'one', 'other')")
+    return name
+
+
 def checked_rows(max_display: object) -> int:
     """How many rows are in sight."""
     if not isinstance(max_display, int) or isinstance(max_display, bool):
@@ -32,6 +39,15 @@ def checked_rows(max_display: object) -> int:
     if max_display < 1:
         raise ValueError(f"max_display is {max_display}; one row is the least, the rest is scrolled to: write 1 or more")
     return max_display
+
+
+def checked_pixels(height: object) -> int:
+    """How high something is drawn."""
+    if not isinstance(height, int) or isinstance(height, bool):
+        raise TypeError(f"height is a number of pixels, not {_named(height)}; write height=240")
+    if not 40 <= height <= 4000:
+        raise ValueError(f"height is {height} pixels; write 40 to 4000")
+    return height
 
 
 def checked_seconds(name: str, value: object, *, least: float) -> float:

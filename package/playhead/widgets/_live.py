@@ -1,15 +1,19 @@
 """
 How a widget speaks to the page while the kernel is busy.
 
-One thread a widget sends, and nothing else does: what changed, at once when it was quiet and at most 33 times a second
-under load, always under the widget's lock, so the order of the messages is the order of what happened. No trait is
-assigned from a thread. The trait ``page`` is never assigned either: it is *serialised* when a page asks for the state,
-and is the whole as of then, so a page that is reloaded needs no word from the kernel's main thread. Messages are::
+One thread a widget sends, and nothing else does: what changed, at once when it was quiet and at most 20 times a second and
+500 KB a second under load, always under the widget's lock, so the order of the messages is the order of what happened. No
+trait is assigned from a thread. The trait ``page`` is never assigned either: it is *serialised* when a page asks for the
+state, and is the whole as of then, so a page that is reloaded needs no word from the kernel's main thread. Messages are::
 
-    {"kind": "rows" | "status" | "beat", "log": n, "status"?: {…}, "notice"?: "…", …what the widget adds}
+    {"kind": "rows" | "status" | "beat", "log": n, "lag": n | null, "status"?: {…}, "notice"?: "…", …what the widget adds}    + buffers
+    {"kind": "again"} {"kind": "have", "log": n, …}    from the page: tell the whole; this much has arrived
 
 A beat every 2 s tells the page that the kernel is there; a page that hears nothing says so. What a page missed while it
-loaded is sent again whole, by the clock in a widget's first seconds and whenever a page asks.
+loaded is sent again whole: by the clock in a widget's first seconds until a page says what it has, and whenever one asks.
+
+The output of a cell carries a table beside the live view, for where there is neither kernel nor script (GitHub, nbconvert);
+it is told anew when nothing has changed for a while, and when the widget is closed or frozen.
 
 An event crosses about six threads' waits for the interpreter on its way, each as long as the switch interval while a cell
 computes. So while a widget is open that interval is 1 ms instead of Python's 5: publish to cell p99 107 -> 59 ms at 100
@@ -19,7 +23,9 @@ that itself publishes 100 events/s to a server in the same kernel takes 5 % long
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import sys
 import threading
 import time
@@ -33,10 +39,12 @@ from playhead.client.status import ConnectionState
 from playhead.times import now
 
 _STATIC = Path(__file__).parent / "static"
-_TICK_S = 0.03
+_TICK_S = 0.05
+_BYTES_A_S = 500_000
 _SWITCH_S = 0.001
 _BEAT_S = 2.0
-_WHOLE_AFTER_S = (0.7, 2.5, 6.0)  # a page takes that long to load a widget's module; what was sent before is lost to it
+_WHOLE_AFTER_S = (0.7, 2.5, 6.0, 20.0)  # a page takes that long to load a widget's module; what was sent before is lost to it
+_QUIET_S, _TABLE_S = 3.0, 20.0  # the table is told anew so long after a change, and so long after the last time
 _log = logging.getLogger("playhead.widgets")
 Part = tuple[dict[str, Any], list[bytes]]
 
@@ -93,6 +101,11 @@ class LiveWidget(anywidget.AnyWidget):
         began = time.monotonic()
         self._wholes = [began + after for after in _WHOLE_AFTER_S]
         self._beat_at = began + _BEAT_S
+        self._quiet_at = began  # when something was last told
+        self._table_at = -_TABLE_S
+        self._is_table_old = True
+        self._may_send_at = began
+        self._is_pumped = False
         super().__init__(**traits)
         self.on_msg(self._heard)
         self._speaker = threading.Thread(target=self._speak, name=f"playhead-{type(self).__name__}", daemon=True)
@@ -107,7 +120,7 @@ class LiveWidget(anywidget.AnyWidget):
     # what a subclass says
 
     def _rows(self) -> dict[str, Any]:
-        """What the whole holds beside the status."""
+        """What the whole holds beside the status; ``pieces`` are runs of bytes, deflated where that is worth it."""
         return {}
 
     def _part(self) -> Part | None:
@@ -118,9 +131,12 @@ class LiveWidget(anywidget.AnyWidget):
         """How much was sent, so that a page notices what it missed."""
         return {}
 
-    def _html(self) -> str:
-        """The last state for a page without script or kernel."""
+    def _table(self) -> str:
+        """The last state as HTML, for a page without script or kernel."""
         return ""
+
+    def _answer(self, content: dict[str, Any]) -> None:
+        """A page asks for something of the widget's own; in the kernel's main thread."""
 
     def _leave(self) -> None:
         """Stop listening to the client."""
@@ -139,6 +155,7 @@ class LiveWidget(anywidget.AnyWidget):
             "status": {
                 "state": state.state, "transport": state.transport, "attempt": state.attempt, "url": self._url,
                 "since": state.since.timestamp() * 1000, "detail": state.detail, "interval": self._polling_interval(),
+                "lag": self._lag(),
             },
             "notice": self._notice,
         }  # fmt: skip
@@ -146,23 +163,32 @@ class LiveWidget(anywidget.AnyWidget):
     def _polling_interval(self) -> float | None:
         return None
 
+    def _lag(self) -> int | None:
+        """How many events of the log lie between what was read and its head, as far as known."""
+        return None
+
     def _whole(self) -> dict[str, Any]:
         with self._guard:
-            return {"log": self._log_number} | self._state() | self._rows()
+            return {"log": self._log_number, "time": time.time() * 1000} | self._state() | self._rows()
 
     def _speak(self) -> None:
         over = self._over
         assert over is not None
         while not over.is_set():
-            self._wake.wait(max(0.0, min([self._beat_at, *self._wholes]) - time.monotonic()))
+            due = min([self._beat_at, *self._wholes, *([self._table_due()] if self._is_table_old else [])])
+            self._wake.wait(max(0.0, due - time.monotonic()))
             self._wake.clear()
-            try:
-                with self._guard:
-                    if not over.is_set():
-                        self._say_what_is_due(time.monotonic())
-            except Exception:
-                _log.exception("a %s could not tell its page; it tries again", type(self).__name__)
-            over.wait(_TICK_S)
+            if not self._is_pumped:
+                self._try_to_say()
+            over.wait(max(_TICK_S, self._may_send_at - time.monotonic()))
+
+    def _try_to_say(self) -> None:
+        try:
+            with self._guard:
+                if self._over is not None and not self._over.is_set():
+                    self._say_what_is_due(time.monotonic())
+        except Exception:
+            _log.exception("a %s could not tell its page; it tries again", type(self).__name__)
 
     def _say_what_is_due(self, at: float) -> None:
         part = self._part()
@@ -172,24 +198,99 @@ class LiveWidget(anywidget.AnyWidget):
             news = self._state() if self._is_news else {}
             self._is_news = False
             self._beat_at = at + _BEAT_S
-            self.send({"kind": kind, "log": self._log_number} | news | self._extent() | fields, buffers=buffers)
+            told = {"kind": kind, "log": self._log_number, "lag": self._lag()}
+            self.send(told | news | self._extent() | fields, buffers=buffers)
+            self._may_send_at = at + sum(map(len, buffers)) / _BYTES_A_S
+        if part is not None:
+            self._quiet_at, self._is_table_old = at, True
         if any(at >= due for due in self._wholes):
             self._wholes = [due for due in self._wholes if at < due]
             self.send_state("page")
+        if self._is_table_old and at >= self._table_due():
+            self._tell_table()
 
     def _heard(self, widget: Any, content: Any, buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("kind") == "again":
-            with self._guard:
+        if not isinstance(content, dict):
+            return
+        with self._guard:
+            if content.get("kind") == "again":
                 self._wholes.append(0.0)
+            elif content.get("kind") == "have":
+                if {"log": self._log_number} | self._extent() == {name: content.get(name) for name in ("log", *self._extent())}:
+                    self._wholes.clear()
+            else:
+                self._answer(content)
+        self._wake.set()
+
+    async def pump(self, seconds: float | None = None) -> None:
+        """
+        Tell the page what changes from the notebook's own loop, where threads cannot (Colab): ``await grid.pump()``.
+
+        Args:
+            seconds: How long; until the widget is closed when not given. Interrupt the kernel to end it sooner.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        self._is_pumped = True
+        try:
+            while self._over is not None and not self._over.is_set() and (end is None or time.monotonic() < end):
+                self._try_to_say()
+                await asyncio.sleep(max(_TICK_S, self._may_send_at - time.monotonic()))
+        finally:
+            self._is_pumped = False
             self._wake.set()
 
     # showing
 
-    def _bundle(self, *, is_live: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_() if is_live else None
+    def _table_due(self) -> float:
+        return max(self._quiet_at + _QUIET_S, self._table_at + _TABLE_S)
+
+    def _tell_table(self) -> None:
+        """Put the last state beside the live view of what was shown."""
+        self._is_table_old = False
+        self._table_at = time.monotonic()
+        if self._handles:
+            self._show_again(self._bundle())
+
+    def _show_again(self, bundle: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        data, metadata = bundle
+        for handle in self._handles:
+            if handle is not None:
+                handle.update(data, metadata=metadata, raw=True)
+
+    def _bundle(self, html: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is shown: the live view with the table beside it, or the HTML given in place of both."""
+        found = super()._repr_mimebundle_() if html is None else None
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
-        html = self._html()
-        return data | {"text/plain": repr(self)} | ({"text/html": html} if html else {}), metadata
+        beside = self._table() if html is None else html
+        return data | {"text/plain": repr(self)} | ({"text/html": beside} if beside else {}), metadata
+
+    def freeze(self) -> Any:
+        """
+        Turn what was shown into HTML that needs neither kernel nor server, and close the widget.
+
+        It searches, scrubs and plays as before, in JupyterLab and in ``nbconvert`` HTML; where scripts do not run, as on
+        GitHub, it is a table. Where the widget was not shown it is returned to be the output of the cell.
+        """
+        from playhead.widgets._frozen import frozen_html
+
+        with self._guard:
+            html = frozen_html(self._esm, self._css, self.get_state(), self._table(), repr(self))
+        self.close(html)
+        if any(handle is not None for handle in self._handles):
+            return None
+        from IPython.display import HTML
+
+        return HTML(html)
+
+    def save_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write one file that shows what the widget shows, to send to anybody; it needs nothing else. Returns its path."""
+        from playhead.widgets._frozen import document
+
+        with self._guard:
+            text = document(self._esm, self._css, self.get_state(), repr(self))
+        draft = Path(f"{os.fspath(path)}.part")
+        draft.write_text(text, encoding="utf-8")
+        return draft.replace(path)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self._bundle()
@@ -214,7 +315,7 @@ class LiveWidget(anywidget.AnyWidget):
             shown = []
         self._shown_by[cell] = (run, [*shown, self])
 
-    def close(self) -> None:
+    def close(self, html: str | None = None) -> None:
         """Stop listening, leave the last state in place of the live view, and remove the widget; again is harmless."""
         over = self._over
         if over is not None and not over.is_set():
@@ -224,10 +325,7 @@ class LiveWidget(anywidget.AnyWidget):
             self._leave()
             if self._speaker is not threading.current_thread():
                 self._speaker.join(2)
-            data, metadata = self._bundle(is_live=False)
-            for handle in self._handles:
-                if handle is not None:
-                    handle.update(data, metadata=metadata, raw=True)
+            self._show_again(self._bundle(self._table() if html is None else html))
         super().close()
 
 

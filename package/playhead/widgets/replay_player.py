@@ -2,78 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from array import array
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
 import traitlets
 
 from playhead.client.api import Client
-from playhead.events import Event
-from playhead.state import STATES, Execution
-from playhead.widgets._following import Following
-from playhead.widgets._live import Part, built
+from playhead.widgets._arguments import checked_rows, checked_side
+from playhead.widgets._live import built
+from playhead.widgets._recorded import Recorded
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
-# name -> array type, in the order of the wire; the last four are indexes into the texts, 0 is none
-_COLUMNS = {
-    "at": "d", "place": "I", "state": "B", "attempt": "I", "progress": "f", "duration": "d",
-    "job": "I", "step": "I", "url": "I", "error": "I",
-}  # fmt: skip
 
 
-def _to_us(at: datetime | None, widget: object = None) -> int | None:
-    return None if at is None else (at - _EPOCH) // _US
+def _to_us(at: timedelta | None, widget: object = None) -> int | None:
+    return None if at is None else at // _US
 
 
-def _from_us(us: float | None, widget: object = None) -> datetime | None:
-    return None if us is None else _EPOCH + int(us) * _US
+def _from_us(us: float | None, widget: object = None) -> timedelta | None:
+    return None if us is None else int(us) * _US
 
 
-class _Tape:
-    """Every change of every row, in columns: some 50 bytes a change, each text once."""
-
-    def __init__(self) -> None:
-        self._columns: dict[str, array[Any]] = {name: array(kind) for name, kind in _COLUMNS.items()}
-        self.texts: list[str] = [""]
-        self._known: dict[str, int] = {"": 0}
-        self._latest = -math.inf
-
-    def __len__(self) -> int:
-        return len(self._columns["at"])
-
-    def append(self, at: datetime, place: int, row: Execution) -> None:
-        """The row at a place from a moment on. The track never runs backwards: an older moment counts as the latest."""
-        self._latest = max(self._latest, float((at - _EPOCH) // _US))
-        progress = math.nan if row.progress is None else row.progress
-        duration = math.nan if row.duration_ms is None else row.duration_ms
-        values = (
-            self._latest, place, STATES.index(row.state), row.attempt, progress, duration,
-            self._text(row.job_id), self._text(row.step), self._text(row.url), self._text(row.error),
-        )  # fmt: skip
-        for column, value in zip(self._columns.values(), values, strict=True):
-            column.append(value)
-
-    def since(self, first: int) -> list[bytes]:
-        """The columns from a change on."""
-        return [column[first:].tobytes() for column in self._columns.values()]
-
-    def _text(self, text: str | None) -> int:
-        if not text:
-            return 0
-        number = self._known.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
-        return number
-
-
-class ReplayPlayer(Following):
+class ReplayPlayer(Recorded):
     """
     Play, pause, seek and change speed over the executions of a batch. The browser holds the recording and needs no kernel.
 
     The marker's right end is live. While it is in the past, what happens now is recorded behind it and nothing is lost.
+    Keys: space, arrows, comma and full stop for an event, n and p for failures, l for live; the track tells them all.
 
     Args:
         client: Where the events come from: ``ph.connect()``.
@@ -84,51 +39,70 @@ class ReplayPlayer(Following):
     Attributes:
         at: The moment at the marker, UTC; None while it is live, as ``at=None`` means now elsewhere. A trait: observe it,
             or assign a time with a zone to move the marker. Told a few times a second, once the kernel has time for it.
+        selected: The execution that is open, ``{"execution_id": …, "job_id": …}``, or None; a trait too.
 
     Raises:
         TypeError, ValueError: an argument that it cannot use; the message says what to write.
     """
 
     _esm = built("replay_player.js")
-    at = traitlets.Instance(datetime, allow_none=True).tag(sync=True, to_json=_to_us, from_json=_from_us)
+    max_display = traitlets.Int(8, min=1).tag(sync=True)
 
     def __init__(
         self, client: Client, *, batch_id: str | None = None, max_display: int = 8, polling_interval: float = 5.0
     ) -> None:
-        self._tape = _Tape()
-        self._sent = self._sent_texts = 0
-        self._is_cleared = False
-        super().__init__(client, batch_id=batch_id, polling_interval=polling_interval, max_display=max_display)
+        rows = checked_rows(max_display)
+        super().__init__(client, batch_id=batch_id, polling_interval=polling_interval, max_display=rows)
+
+    @classmethod
+    def compare(
+        cls, client: Client, one: str, other: str, *, by: Literal["batch", "execution"] = "batch", max_display: int = 8,
+        polling_interval: float = 5.0,
+    ) -> Comparison:  # fmt: skip
+        """
+        Two batches, or with ``by="execution"`` two executions, side by side under one marker, aligned at their start.
+
+        Raises:
+            TypeError, ValueError: an argument that it cannot use; the message says what to write.
+        """
+        return Comparison(client, one, other, by=by, max_display=max_display, polling_interval=polling_interval)
+
+
+class Comparison(Recorded):
+    """
+    What `ReplayPlayer.compare` gives.
+
+    Attributes:
+        at: How long after their start both are shown, a timedelta; None while they are live. A trait: observe or assign it.
+    """
+
+    _esm = built("comparison.js")
+    max_display = traitlets.Int(8, min=1).tag(sync=True)
+    by = traitlets.Unicode("batch", read_only=True).tag(sync=True)
+    sides = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
+    at = traitlets.Instance(timedelta, allow_none=True).tag(sync=True, to_json=_to_us, from_json=_from_us)
+
+    def __init__(
+        self, client: Client, one: str, other: str, *, by: str, max_display: int, polling_interval: float
+    ) -> None:
+        if by not in ("batch", "execution"):
+            raise ValueError(f"by={by!r} is not known; write by='batch' or by='execution'")
+        self._sides = [checked_side(one), checked_side(other)]
+        if one == other:
+            raise ValueError(f"{one!r} is compared with itself; name two")
+        rows = checked_rows(max_display)
+        where = {f"{by}_id": self._sides}
+        super().__init__(client, where=where, polling_interval=polling_interval, max_display=rows)
+        self.set_trait("by", by)
+
+    @traitlets.default("sides")  # type: ignore[untyped-decorator]  # traitlets has no types here
+    def _the_sides(self) -> list[str]:
+        return self._sides
 
     @traitlets.validate("at")  # type: ignore[untyped-decorator]  # traitlets has no types here
-    def _check_at(self, proposal: dict[str, Any]) -> datetime | None:
-        at: datetime | None = proposal["value"]
-        if at is None:
-            return None
-        if at.tzinfo is None:
-            raise ValueError(f"at={at} has no zone; write at.replace(tzinfo=datetime.UTC), or the zone that is meant")
-        return at.astimezone(UTC)
+    def _check_at(self, proposal: dict[str, Any]) -> Any:
+        return proposal["value"]
 
-    def _changed(self, place: int, row: Execution, event: Event) -> None:
-        self._tape.append(event.timestamp, place, row)
-
-    def _cleared(self) -> None:
-        self._tape = _Tape()
-        self._sent = self._sent_texts = 0
-        self._is_cleared = True
-
-    def _part(self) -> Part | None:
-        if len(self._tape) == self._sent and not self._is_cleared:
-            return None
-        fields = {"first": self._sent, "firstText": self._sent_texts, "texts": self._tape.texts[self._sent_texts :]}
-        buffers = self._tape.since(self._sent)
-        self._sent, self._sent_texts = len(self._tape), len(self._tape.texts)
-        self._is_cleared = False
-        return fields, buffers
-
-    def _rows(self) -> dict[str, Any]:
-        whole = {"first": 0, "firstText": 0, "texts": self._tape.texts, "columns": self._tape.since(0)}
-        return {"tape": whole, "length": len(self._tape)}
-
-    def _extent(self) -> dict[str, Any]:
-        return {"length": self._sent}
+    @property
+    def _title(self) -> str:
+        return " and ".join(self._sides)

@@ -1,57 +1,79 @@
 // What a kernel tells a page. Everything comes in one order from one writer: the trait `page` is the whole (in it a page
 // that was reloaded finds what it missed), messages are what changed since, and a beat says that the kernel is there.
 import { Signal } from "./elements.js";
+import { bytesOf, unzipped } from "./piece.js";
 
 /**
  * @typedef {import("./words.js").Status} Status
- * @typedef {{status: Status, notice: string, log: number}} Told
+ * @typedef {{status: Status, notice: string, log: number, time: number, lag?: number | null}} Told
  * @typedef {{
  *   get(name: string): any, set(name: string, value: unknown): void, save_changes(): void,
  *   on(names: string, callback: (...args: any[]) => void): void, off(names: string, callback: (...args: any[]) => void): void,
- *   send(content: unknown): void,
+ *   send(content: unknown): void, widget_manager?: any,
  * }} Model
  */
 
-const SILENT_MS = 6000; // the kernel beats every 2 s
+const SILENT_MS = 4500; // the kernel beats every 2 s
+const NEW_MS = 30_000; // a page tells the kernel what it has, once a second at most, until it is that old
+const STALE_MS = 10_000; // a whole that is older was saved, not sent
 
 export class Channel {
   /** @type {Status} */
-  status = { state: "reconnecting", transport: "websocket", attempt: 0, since: Date.now(), detail: "", url: "", interval: null };
+  status = { state: "reconnecting", transport: "websocket", attempt: 0, since: Date.now(), detail: "", url: "", interval: null, lag: null };
   notice = "";
   /** @type {number | null} */
   silentSince = null;
   /** Status, notice or silence changed. */
   changed = new Signal();
-  #heard = Date.now();
+  /** When the kernel spoke last. */
+  heard = Date.now();
   #asked = 0;
+  #before = Promise.resolve();
+  #waiting = 0;
 
   /**
    * Listen until the returned function is called.
    * @param {Model} model
-   * @param {(page: any) => void} restore takes the whole
-   * @param {(message: any, columns: DataView[]) => boolean} take takes what changed; false when something before it is missing
+   * @param {(page: any, pieces: Uint8Array[]) => void} restore takes the whole
+   * @param {(message: any, pieces: Uint8Array[], raw: DataView[]) => boolean} take takes what changed, as it is and as it came; false when
+   *   something before it is missing
+   * @param {() => object} extent how much is here, in the kernel's words
    */
-  open(model, restore, take) {
+  open(model, restore, take, extent) {
+    const opened = Date.now();
+    let told = 0;
+    const tell = () => {
+      const now = Date.now();
+      if (now - opened > NEW_MS || now - told < 1000) return;
+      told = now;
+      model.send({ kind: "have", ...extent() });
+    };
     const whole = () => {
       const page = model.get("page");
       if (!page?.status) return;
-      restore(page);
-      this.#hear(page);
+      this.#inOrder(page.pieces ?? [], (pieces) => {
+        restore(page, pieces);
+        tell();
+        this.#hear(page, page.time);
+      });
     };
     const part = (/** @type {any} */ message, /** @type {DataView[]} */ buffers) => {
-      if (!take(message, buffers ?? []) && Date.now() - this.#asked > 1000) {
-        this.#asked = Date.now();
-        model.send({ kind: "again" });
-      }
-      this.#hear(message);
+      this.#inOrder(buffers ?? [], (pieces) => {
+        if (!take(message, pieces, buffers ?? []) && Date.now() - this.#asked > 1000) {
+          this.#asked = Date.now();
+          model.send({ kind: "again" });
+        }
+        this.#hear(message, Date.now());
+        tell();
+      });
     };
     const watch = setInterval(() => {
-      const silent = Date.now() - this.#heard > SILENT_MS ? this.#heard : null;
+      const silent = Date.now() - this.heard > SILENT_MS ? this.heard : null;
       if (silent !== this.silentSince) {
         this.silentSince = silent;
         this.changed.tell();
       }
-    }, 1000);
+    }, 500);
     whole();
     model.on("change:page", whole);
     model.on("msg:custom", part);
@@ -62,22 +84,31 @@ export class Channel {
     };
   }
 
-  /** @param {Partial<Told>} told */
-  #hear(told) {
-    this.#heard = Date.now();
-    const isNews = this.silentSince !== null || told.status || told.notice !== undefined;
-    this.silentSince = null;
+  /** Inflating takes a moment: what comes meanwhile waits its turn. @param {DataView[]} views @param {(pieces: Uint8Array[]) => void} act */
+  #inOrder(views, act) {
+    const pieces = views.map((view) => unzipped(bytesOf(view)));
+    if (!this.#waiting && pieces.every((piece) => piece instanceof Uint8Array)) return act(/** @type {Uint8Array[]} */ (pieces));
+    this.#waiting++;
+    this.#before = Promise.all([this.#before, ...pieces]).then(([, ...found]) => {
+      this.#waiting--;
+      act(/** @type {Uint8Array[]} */ (found));
+    }).catch((error) => console.error("playhead: a message could not be read", error));
+  }
+
+  /** @param {Partial<Told>} told @param {number} at */
+  #hear(told, at) {
+    const isOld = Date.now() - at > STALE_MS; // clocks of kernel and page may differ by a few seconds
+    this.heard = isOld ? at : Date.now();
+    const silent = isOld ? at : null;
+    const isNews = this.silentSince !== silent || told.status || told.notice !== undefined;
+    this.silentSince = silent;
     if (told.status) this.status = told.status;
     if (told.notice !== undefined) this.notice = told.notice;
-    if (isNews) this.changed.tell();
+    const isLate = told.lag !== undefined && told.lag !== this.status.lag;
+    if (isLate) this.status = { ...this.status, lag: told.lag ?? null };
+    if (isNews || isLate) this.changed.tell();
   }
 }
 
-/** Bytes of a message, where a typed array can begin. @param {DataView | ArrayBuffer | Uint8Array} view @returns {ArrayBuffer} */
-export function bytesOf(view) {
-  if (view instanceof ArrayBuffer) return view;
-  return /** @type {ArrayBuffer} */ (view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-}
-
-/** @param {DataView} view */
-export const jsonOf = (view) => JSON.parse(new TextDecoder().decode(bytesOf(view)));
+/** @param {Uint8Array} bytes */
+export const jsonOf = (bytes) => JSON.parse(new TextDecoder().decode(bytes));

@@ -10,7 +10,7 @@ export default () => {
   return {
     /** @param {Context} context */
     initialize({ model }) {
-      return channel.open(model, () => {}, () => true);
+      return channel.open(model, () => {}, () => true, () => ({ log: 0 }));
     },
     /** @param {Context} context */
     render({ model, el }) {

@@ -1,14 +1,20 @@
-// The recording, its marker and the one clock that moves it.
+// The recording, its marker, the one clock that moves it, and the execution that is looked at: once, however many views.
 import { Signal } from "./elements.js";
 import { Marker } from "./marker.js";
 import { Tape } from "./tape.js";
 
 const FRAME_MS = 33;
 
-/** What exists once, however many views: the recording, the marker, the clock. */
 export class Deck {
-  tape = new Tape();
+  /** All that was recorded. */
+  whole = new Tape();
+  /** What is looked at: all, or one batch of it. */
+  tape = this.whole;
   marker = new Marker(this.tape);
+  /** The place of the execution that is looked at, -1 for none. */
+  selected = -1;
+  /** The batch that is looked at, "" for all. */
+  batch = "";
   changed = new Signal();
   #log = -1;
   #clock = 0;
@@ -18,10 +24,9 @@ export class Deck {
   useLog(log) {
     if (log === this.#log) return;
     if (this.#log >= 0) {
-      const { speed } = this.marker;
-      this.tape = new Tape();
-      this.marker = new Marker(this.tape);
-      this.marker.speed = speed;
+      this.whole = new Tape();
+      this.selected = -1;
+      this.pick(this.batch);
     }
     this.#log = log;
     this.moved();
@@ -34,12 +39,36 @@ export class Deck {
 
   /** Whether this is what the kernel has. @param {number} log @param {number} length */
   isAt(log, length) {
-    return log < this.#log || (log === this.#log && length <= this.tape.length);
+    return log < this.#log || (log === this.#log && length <= this.whole.length);
+  }
+
+  /** Look at one batch, or with "" at all; the marker stays where it is if that has happened in it. @param {string} batch */
+  pick(batch) {
+    const { isLive, speed, skipsIdle, at } = this.marker;
+    this.batch = batch;
+    this.tape = this.tapeOf();
+    this.marker = new Marker(this.tape);
+    Object.assign(this.marker, { speed, skipsIdle });
+    if (!isLive) this.marker.seek(at);
+    this.moved();
+  }
+
+  /** What is looked at of the whole. */
+  tapeOf() {
+    return this.batch ? this.whole.only(this.batch) : this.whole;
+  }
+
+  /** @param {number} place */
+  select(place) {
+    if (place === this.selected) return;
+    this.selected = place;
+    this.changed.tell();
   }
 
   /** The marker or the tape has changed: the rows follow, and the clock runs while it plays. */
   moved() {
-    this.tape.seek(this.marker.isLive ? this.tape.length : this.tape.countAt(this.marker.at));
+    this.tape.catchUp();
+    this.tape.seek(this.marker.isLive ? this.tape.length : this.marker.position);
     if (this.marker.isPlaying && !this.#clock) {
       this.#before = performance.now();
       this.#clock = setInterval(() => {

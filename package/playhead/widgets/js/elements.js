@@ -70,3 +70,68 @@ export function eachFrame(draw) {
     },
   };
 }
+
+/** Elements that take the keyboard's focus keep their keys from JupyterLab's shortcuts. @template {HTMLElement} T @param {T} element @returns {T} */
+export function keyed(element) {
+  element.dataset.lmSuppressShortcuts = "true";
+  return element;
+}
+
+/** @param {string} label @param {string} title @param {() => void} act */
+export function button(label, title, act) {
+  const element = keyed(h("button", { type: "button", class: "ph-button", title, "aria-label": title }, label));
+  element.addEventListener("click", act);
+  return element;
+}
+
+/**
+ * A choice of several.
+ * @param {string} label
+ * @param {Record<string, string>} options value -> what it is called
+ * @param {(value: string) => void} choose
+ */
+export function choice(label, options, choose) {
+  const element = keyed(h("select", { class: "ph-button", "aria-label": label, title: label }));
+  for (const [value, text] of Object.entries(options)) element.append(h("option", { value }, text));
+  element.addEventListener("change", () => choose(element.value));
+  return element;
+}
+
+/** A field to search by; Escape empties it. @param {string} label @param {(text: string) => void} search */
+export function searchField(label, search) {
+  const element = keyed(h("input", { type: "search", class: "ph-search", placeholder: "Search", "aria-label": label, title: label, spellcheck: "false" }));
+  element.addEventListener("input", () => search(element.value.trim()));
+  element.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key !== "Escape") return;
+    element.value = "";
+    search("");
+  });
+  return element;
+}
+
+let ids = 0;
+
+/** An id of its own in the page. */
+export const newId = () => `ph-${++ids}`;
+
+/** Tells a screen reader of changes, politely: the last of those within two seconds. */
+export class Announcer {
+  element = h("div", { class: "ph-unseen", role: "status", "aria-live": "polite" });
+  #timer = 0;
+  #next = "";
+
+  /** @param {string} text */
+  say(text) {
+    if (text === this.#next) return;
+    this.#next = text;
+    this.#timer ||= setTimeout(() => {
+      this.#timer = 0;
+      say(this.element, this.#next);
+    }, 2000);
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+  }
+}

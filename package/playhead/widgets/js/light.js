@@ -1,5 +1,5 @@
 // The connection, told truthfully by colour, glyph and word, and a notice when what is shown began afresh.
-import { h, say, sayWithCode } from "./elements.js";
+import { Announcer, h, say, sayWithCode } from "./elements.js";
 import { connectionWords } from "./words.js";
 
 /**
@@ -12,22 +12,30 @@ import { connectionWords } from "./words.js";
 export function header(root, channel, title, live = "live") {
   const glyph = h("span", { class: "ph-glyph", "aria-hidden": "true" });
   const word = h("span");
-  const light = h("span", { class: "ph-light", role: "status" }, glyph, word);
+  const lag = h("span", { class: "ph-lag" });
+  const light = h("span", { class: "ph-light" }, glyph, word, lag);
   const why = h("div", { class: "ph-why", role: "note" });
   const notice = h("div", { class: "ph-notice", role: "note" });
-  root.append(h("div", { class: "ph-head" }, h("span", { class: "ph-title", title }, title), light), why, notice);
+  const announcer = new Announcer();
+  root.append(h("div", { class: "ph-head" }, h("span", { class: "ph-title", title }, title), light), why, notice, announcer.element);
   const draw = () => {
     const words = connectionWords(channel.status, channel.silentSince);
     root.dataset.connection = words.state;
     root.dataset.transport = channel.status.transport;
     say(glyph, words.glyph);
     say(word, words.short === "live" ? live : words.short);
+    say(lag, words.lag);
     light.title = words.title;
     sayWithCode(why, words.state === "disconnected" ? words.long : "");
     why.hidden = !why.textContent;
     say(notice, channel.notice);
     notice.hidden = !channel.notice;
+    announcer.say(`${words.short} ${words.state === "disconnected" ? words.long : ""}`.trim());
   };
   draw();
-  return channel.changed.listen(draw);
+  const leave = channel.changed.listen(draw);
+  return () => {
+    leave();
+    announcer.stop();
+  };
 }

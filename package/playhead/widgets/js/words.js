@@ -5,17 +5,23 @@ export const STATES = /** @type {const} */ (["queued", "running", "completed", "
 export const GLYPHS = ["○", "▶", "✓", "✕", "⊘"];
 /** Failed and active first. */
 export const SHOWN = [3, 1, 0, 4, 2];
+export const QUEUED = 0;
+export const RUNNING = 1;
 export const COMPLETED = 2;
 export const FAILED = 3;
+export const CANCELLED = 4;
 
 /**
- * What the kernel says of the connection; `since` in milliseconds.
- * @typedef {{state: "connected" | "reconnecting" | "disconnected", transport: string, attempt: number, since: number,
- *   detail: string, url: string, interval: number | null}} Status
+ * What the kernel says of the connection; `since` in milliseconds, `lag` in events behind the log, null when not known.
+ * @typedef {{state: "connected" | "reconnecting" | "disconnected" | "saved", transport: string, attempt: number, since: number,
+ *   detail: string, url: string, interval: number | null, lag: number | null}} Status
  */
 
 /** @param {number} ms */
 export const clock = (ms) => new Date(ms).toTimeString().slice(0, 8);
+
+/** With the day when that is not today. @param {number} ms */
+const when = (ms) => (new Date(ms).toDateString() === new Date().toDateString() ? clock(ms) : `${new Date(ms).toLocaleDateString("sv")} ${clock(ms).slice(0, 5)}`);
 
 /**
  * A connection in words. `silentSince` is when the kernel was last heard, if that is too long ago: then nothing that it
@@ -27,11 +33,14 @@ export function connectionWords(status, silentSince = null) {
   const via = { websocket: "WebSocket", sse: "server-sent events", polling: "polling", recording: "a recording in this process" };
   const transport = via[/** @type {keyof typeof via} */ (status.transport)] ?? status.transport;
   const title = [status.url, `${status.state} since ${clock(status.since)}, by ${transport}`, status.detail];
-  const found = { state: /** @type {string} */ (status.state), glyph: "●", short: "live", long: "", title: "" };
-  if (silentSince !== null) {
+  const found = { state: /** @type {string} */ (status.state), glyph: "●", short: "live", long: "", title: "", lag: "" };
+  if (status.state === "saved") {
+    found.short = `saved ${when(status.since)}`;
+    title.splice(1, 1, "a copy that needs no kernel and no server");
+  } else if (silentSince !== null) {
     found.state = "disconnected";
-    found.short = `no word from the kernel since ${clock(silentSince)}`;
-    found.long = "what is shown may be old; is the kernel running?";
+    found.short = `kernel stopped - last state ${when(silentSince)}`;
+    found.long = "nothing comes from the notebook's kernel; run the cell again to follow on";
     title.unshift("the page hears nothing from the notebook's kernel");
   } else if (status.state === "connected") {
     if (status.transport === "recording") found.short = "recording";
@@ -39,6 +48,7 @@ export function connectionWords(status, silentSince = null) {
       found.short = status.interval ? `polling every ${status.interval} s` : "polling";
       found.long = "no stream gets through";
     } else found.long = `over ${transport}`;
+    if (status.lag) found.lag = `, ${count(status.lag, "event")} behind`;
   } else if (status.state === "reconnecting") {
     found.short = status.attempt ? `reconnecting (${status.attempt})` : "connecting";
     found.long = status.attempt ? status.detail : "";
@@ -46,7 +56,7 @@ export function connectionWords(status, silentSince = null) {
     found.short = `disconnected since ${clock(status.since)}`;
     found.long = status.detail || "is the server running? `playhead serve` starts one";
   }
-  found.glyph = { connected: "●", reconnecting: "◐", disconnected: "○" }[found.state] ?? "○";
+  found.glyph = { connected: "●", reconnecting: "◐", disconnected: "○", saved: "■" }[found.state] ?? "○";
   found.title = title.filter(Boolean).join("\n");
   return found;
 }
@@ -65,6 +75,9 @@ export function moment(us, digits = 3) {
   const text = new Date(us / 1000).toISOString();
   return `${text.slice(0, 10)} ${text.slice(11, digits ? 20 + digits : 19)} UTC`;
 }
+
+/** The time of day in UTC. @param {number} us */
+export const clockUtc = (us) => new Date(us / 1000).toISOString().slice(11, 23);
 
 /** @param {number} n @param {string} one */
 export const count = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;

@@ -1,0 +1,196 @@
+"""What the widgets over a recording share: the history at once, then what comes, on a `Tape` that the page holds too."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import traitlets
+
+from playhead.client.api import Client
+from playhead.client.follow import Watch
+from playhead.errors import PlayheadError
+from playhead.events import Event
+from playhead.state import Execution, Executions
+from playhead.widgets._arguments import checked_batch, checked_client, checked_seconds
+from playhead.widgets._following import NOTICES, Selecting
+from playhead.widgets._live import LiveWidget, Part
+from playhead.widgets._table import static_table
+from playhead.widgets._tape import SEALED, Tape, with_errors
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_US = timedelta(microseconds=1)
+_SEAL = 16_384  # events after which what has come is sealed
+_log = logging.getLogger("playhead.widgets")
+
+
+def _to_us(at: datetime | None, widget: object = None) -> int | None:
+    return None if at is None else (at - _EPOCH) // _US
+
+
+def _from_us(us: float | None, widget: object = None) -> datetime | None:
+    return None if us is None else _EPOCH + int(us) * _US
+
+
+class Recorded(Selecting, LiveWidget):
+    """A widget over the recorded events of a batch, with a marker: its right end is live, anywhere else is the past."""
+
+    batch_id = traitlets.Unicode(allow_none=True, read_only=True).tag(sync=True)
+    at = traitlets.Instance(datetime, allow_none=True).tag(sync=True, to_json=_to_us, from_json=_from_us)
+
+    def __init__(
+        self, client: Any, *, batch_id: str | None = None, where: dict[str, Any] | None = None, polling_interval: float,
+        **traits: Any,
+    ) -> None:  # fmt: skip
+        self._client: Client = checked_client(client, type(self).__name__)
+        self._batch = checked_batch(batch_id)
+        self._where = where or {"batch_id": self._batch}
+        self._interval = checked_seconds("polling_interval", polling_interval, least=0.05)
+        self._tape = Tape()
+        self._executions = Executions()
+        self._parts: list[bytes] = []
+        self._pending: list[Event] = []
+        self._watch: Watch | None = None
+        super().__init__(self._client.url, **traits)
+        threading.Thread(target=self._load, name=f"playhead-load-{type(self).__name__}", daemon=True).start()
+
+    @traitlets.default("batch_id")  # type: ignore[untyped-decorator]  # traitlets has no types here
+    def _the_batch(self) -> str | None:
+        return self._batch
+
+    @traitlets.validate("at")  # type: ignore[untyped-decorator]  # traitlets has no types here
+    def _check_at(self, proposal: dict[str, Any]) -> datetime | None:
+        at: datetime | None = proposal["value"]
+        if at is None:
+            return None
+        if at.tzinfo is None:
+            raise ValueError(f"at={at} has no zone; write at.replace(tzinfo=datetime.UTC), or the zone that is meant")
+        return at.astimezone(UTC)
+
+    # the history, in a thread of its own
+
+    def _load(self) -> None:
+        after = "start"
+        try:
+            after = self._read_history()
+        except PlayheadError as error:
+            _log.info("%s: the history is followed, not read at once: %s", type(self).__name__, error)
+        except Exception:
+            _log.exception("%s: the history could not be read at once; it is followed", type(self).__name__)
+        if after == "start":
+            self._restart()
+        with self._guard:
+            if self._over is None or self._over.is_set():
+                return
+            self._watch = self._client.watch(
+                on_events=self._take, on_status=self._told, on_reset=self._reset, after=after,
+                polling_interval=self._interval, **self._where,
+            )  # fmt: skip
+
+    def _read_history(self) -> str:
+        """Put the history on the tape as it is read; the cursor after it."""
+        from playhead.attempts import fold
+
+        answer = self._client.events(**self._where).answer()
+        folded: pa.Table | None = None
+        for table in _tables(answer.reader):
+            with self._guard:
+                if self._over is None or self._over.is_set():
+                    return answer.cursor
+                self._parts.append(self._tape.extend(table))
+            self._wake.set()
+            folded = fold(with_errors(table), folded)
+        if folded is not None:
+            newest = folded.filter(folded.column("is_newest"))
+            rows = [_execution(row) for row in newest.to_pylist()]
+            with self._guard:
+                self._executions.go_on_from(rows)
+        return answer.cursor
+
+    def _restart(self) -> None:
+        with self._guard:
+            self._is_cleared = self._tape.length > 0
+            self._tape, self._executions, self._parts, self._pending = Tape(), Executions(), [], []
+            if self._is_cleared:
+                self._log_number += 1
+
+    # the client's thread
+
+    def _take(self, events: list[Event], cursor: str) -> None:
+        if not events:
+            return
+        with self._guard:
+            self._pending.extend(events)
+            for event in events:
+                self._executions.apply(event)
+        self._wake.set()
+
+    def _reset(self, reason: str) -> None:
+        with self._guard:
+            self._tape, self._executions, self._parts, self._pending = Tape(), Executions(), [], []
+            self._log_number += 1
+            self._notice = NOTICES.get(reason, f"The log began afresh ({reason}).")
+            self._is_news = True
+        self._wake.set()
+
+    # the widget's thread
+
+    def _part(self) -> Part | None:
+        pieces, self._parts = self._parts, []
+        if self._pending:
+            pieces.append(self._tape.append(self._pending))
+            self._pending = []
+        if self._tape.unsealed >= _SEAL or (not pieces and self._tape.is_worth_sealing):
+            pieces.append(self._tape.seal())
+        return (self._extent(), pieces) if pieces else None
+
+    def _rows(self) -> dict[str, Any]:
+        return {"pieces": self._tape.pieces()} | self._extent()
+
+    def _extent(self) -> dict[str, Any]:
+        return {"length": self._tape.length}
+
+    def _polling_interval(self) -> float | None:
+        return self._interval
+
+    def _lag(self) -> int | None:
+        return None if self._watch is None else self._watch.status.lag_events
+
+    def _leave(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+
+    def _table(self) -> str:
+        with self._guard:
+            return static_table(self._executions.newest(), self._title)
+
+    @property
+    def _title(self) -> str | None:
+        return self._batch
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._title or 'all batches'}: {self._tape.length + len(self._pending):,} events>"
+
+
+def _tables(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """The rows that a reader gives, so many at a time that a piece of them is worth keeping."""
+    batches: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in reader:
+        batches.append(batch)
+        rows += batch.num_rows
+        if rows >= SEALED:
+            yield pa.Table.from_batches(batches)
+            batches, rows = [], 0
+    if rows:
+        yield pa.Table.from_batches(batches)
+
+
+def _execution(row: dict[str, Any]) -> Execution:
+    duration = row.pop("duration")
+    fields = {name: row[name] for name in Execution.__struct_fields__ if name in row}
+    return Execution(**fields, duration_ms=None if duration is None else duration.total_seconds() * 1000)
