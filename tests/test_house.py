@@ -347,6 +347,12 @@ def test_every_option_of_serve_is_in_the_readme(option: str, variables: list[str
     assert [name for name in variables if f"`{name}`" not in README] == []
 
 
+@pytest.mark.parametrize("option", [option for option, _ in options_of(commands()["replay"]) if option.startswith("--")])
+def test_every_option_of_replay_is_in_the_readme(option: str) -> None:
+    """README.md names each option of `playhead replay`."""
+    assert re.search(rf"`{option}[` ]", README), f"{option} is not in README.md"
+
+
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_every_command_is_explained(name: str) -> None:
     """Each command is in README.md, and its --help says what it does and what each option is."""

@@ -26,7 +26,7 @@ async def get_events(request: Request) -> Response:
     service = service_of(request)
     grant = service.access.need(request, "read")
     query, recording = request.query_params, service.recording
-    params.known(query, *params.FILTERS, "at", "after", "limit", "offset", "order", "total", "format")
+    params.known(query, *params.FILTERS, "at", "after", "limit", "offset", "order", "total", "format", "columns")
     name = formats.wanted(request, tuple(formats.FORMATS))
     where = params.filter_of(query, grant.organization_id)
     is_descending = params.choice(query, "order", ("asc", "desc"), "asc") == "desc"
@@ -36,9 +36,13 @@ async def get_events(request: Request) -> Response:
     offset = params.number(query, "offset", 0, 0, 10**12) or 0
     if name != "json":
         limit = params.number(query, "limit", None, 0, 10**12)
+        columns = params.several(query, "columns") or []
+        if columns and name == "ndjson":
+            raise ValueError("NDJSON has whole events: leave columns out, or ask for arrow, parquet or csv")
         upto = min(recording.head, at.seq) if isinstance(at, Cursor) else recording.head
         reader = await asyncio.to_thread(
-            recording.arrow, where, at=at, after=after, upto=upto, limit=limit, offset=offset, descending=is_descending
+            recording.arrow, where, at=at, after=after, upto=upto, limit=limit, offset=offset, descending=is_descending,
+            columns=columns,
         )
         cursor = str(recording.cursor(upto))
         return StreamingResponse(
@@ -46,6 +50,8 @@ async def get_events(request: Request) -> Response:
             media_type=formats.FORMATS[name],
             headers={"X-Playhead-Cursor": cursor},
         )
+    if params.single(query, "columns") is not None:
+        raise ValueError("JSON has whole events: leave columns out, or ask for arrow, parquet or csv")
     limit = params.number(query, "limit", 100, 0, _PAGE)
     size = 100 if limit is None else limit
     is_counted = params.choice(query, "total", ("true", "false"), "false") == "true"

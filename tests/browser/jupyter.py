@@ -1,4 +1,4 @@
-"""A real JupyterLab, a real Chromium, and a notebook in them as a user has it; for the tests and the benchmarks."""
+"""A real JupyterLab or Notebook 7, a real Chromium, and a notebook in them as a user has it; for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, sync_playwright
 
 _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -31,36 +32,49 @@ _SETTINGS = {
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
 _CURRENT = "window.jupyterapp?.shell.currentWidget"
+_OURS = ("blob:", "/@file/", "playhead", "widget")  # Jupyter's hosts load a widget's module from a blob, marimo from a file
 GRID = '[data-playhead="live-grid"]'
 PLAYER = '[data-playhead="replay-player"]'
 STATUS = '[data-playhead="connection-status"]'
 
 
 class Lab:
-    """A running JupyterLab: its url, and the folder it shows."""
+    """A running JupyterLab, or what else opens notebooks: its url, the folder it shows, where it opens one of them."""
 
-    def __init__(self, url: str, work: Path) -> None:
-        self.url, self.work = url, work
+    def __init__(self, url: str, work: Path, place: str = "lab/tree/{}?reset") -> None:
+        self.url, self.work, self.place = url, work, place
+
+
+def complaints(page: Page) -> list[str]:
+    """The errors of our modules in a page, told as they come; what a host complains of by itself is not among them."""
+    found: list[str] = []
+
+    def threw(error: Error) -> None:
+        told = f"{error.message}\n{error.stack}"
+        if any(mark in told for mark in _OURS):
+            found.append(told)
+
+    def said(message: ConsoleMessage) -> None:
+        told = f"{message.text}\n{message.location.get('url', '') if message.location else ''}"
+        if message.type == "error" and any(mark in told for mark in _OURS):
+            found.append(told)
+
+    page.on("pageerror", threw)
+    page.on("console", said)
+    return found
 
 
 class Notebook:
     """A notebook open in a page, as a user has it."""
 
     def __init__(self, lab: Lab, page: Page, name: str) -> None:
-        self.page, self._lab, self._name = page, lab, name
-        self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", self._heard)
+        self.page, self._lab, self.name = page, lab, name
+        self.errors = complaints(page)
         self.open()
-
-    def _heard(self, message: ConsoleMessage) -> None:
-        where = message.location.get("url", "") if message.location else ""
-        if message.type == "error" and (where.startswith("blob:") or "playhead" in message.text or "widget" in message.text):
-            self.errors.append(message.text)
 
     def open(self) -> None:
         """Open it, or open it anew as a reload does, and wait for its kernel."""
-        self.page.goto(f"{self._lab.url}/lab/tree/{self._name}?reset")
+        self.page.goto(f"{self._lab.url}/{self._lab.place.format(self.name)}")
         ready = f"{_CURRENT}?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"
         self.page.wait_for_function(f"() => {ready}", timeout=60_000)
 
@@ -104,44 +118,78 @@ class Notebook:
         return self.page.locator(STATUS)
 
 
-@contextlib.contextmanager
-def jupyterlab(home: Path) -> Iterator[Lab]:
-    """A JupyterLab that knows nothing of its user, with all its files in a folder."""
+def environment(home: Path) -> dict[str, str]:
+    """The variables of a process that knows nothing of its user, with all its files in a folder."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "PLAYHEAD", "REDIS"))}
     env |= {name: str(home / name.lower()) for name in _HOMES} | {"PYTHONHASHSEED": "0"}
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    return env
+
+
+def jupyterlab(home: Path) -> contextlib.AbstractContextManager[Lab]:
+    """A JupyterLab that knows nothing of its user, with all its files in a folder."""
+    return _jupyter(home, "lab", "LabApp", "lab/tree/{}?reset")
+
+
+def notebook7(home: Path) -> contextlib.AbstractContextManager[Lab]:
+    """A Notebook 7, likewise."""
+    return _jupyter(home, "notebook", "JupyterNotebookApp", "notebooks/{}")
+
+
+@contextlib.contextmanager
+def _jupyter(home: Path, command: str, app: str, place: str) -> Iterator[Lab]:
     config = home / "jupyter_config_dir" / "labconfig"
     config.mkdir(parents=True)
     (config / "default_setting_overrides.json").write_text(json.dumps(_SETTINGS))
     work = home / "work"
     work.mkdir()
+    port = free_port()
+    options = [
+        "--no-browser", "--allow-root", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+        "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={work}",
+        f"--{app}.expose_app_in_browser=True",
+    ]  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    with started(
+        [sys.executable, "-m", "jupyter", command, *options], environment(home), f"{url}/api", home / f"{command}.log"
+    ):
+        yield Lab(url, work, place)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password=",
-        "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={work}", "--LabApp.expose_app_in_browser=True",
-    ]  # fmt: skip
-    with (home / "lab.log").open("w") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], env: Mapping[str, str], url: str, log: Path) -> Iterator[None]:
+    """A server in a process of its own, in the folder of its log, from when it answers at a url to the end of the block."""
+    with log.open("w") as said:
+        process = subprocess.Popen(command, cwd=log.parent, env=env, stdout=said, stderr=subprocess.STDOUT)
         try:
-            _wait_for(f"http://127.0.0.1:{port}/api", home / "lab.log")
-            yield Lab(f"http://127.0.0.1:{port}", work)
+            end = time.monotonic() + 60
+            while not _answers(url):
+                assert process.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
+                time.sleep(0.05)
+            yield
         finally:
             process.terminate()
-            process.wait(15)
+            try:
+                process.wait(15)
+            finally:
+                process.kill()
 
 
-def _wait_for(url: str, log: Path) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            assert time.monotonic() < end, log.read_text()[-2000:]
-            time.sleep(0.1)
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=1).close()
+    except urllib.error.HTTPError:
+        return True  # it speaks, if only to refuse
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -130,7 +130,7 @@ def test_text_from_events_stays_text(notebook: Open, server: Running, client: Cl
     grid, player = f"grid = ph.LiveGrid(client, batch_id={bad!r})\ngrid", f"ph.ReplayPlayer(client, batch_id={bad!r})"
     nb = notebook(
         connect(server.url), grid, player,
-        "import time; time.sleep(1)\nfrom IPython.display import HTML\nHTML(grid._html())",
+        "import time; time.sleep(1)\nfrom IPython.display import HTML\nHTML(grid._table())",
     )  # fmt: skip
     nb.run()
     for root in (nb.grid, nb.player):

@@ -128,7 +128,7 @@ def test_a_kernel_that_stops_turns_nothing_green(notebook: Open, server: Running
     nb = notebook(connect(server.url), "ph.LiveGrid(client, batch_id='b')", textwrap.dedent(stop))
     nb.run()
     expect(nb.grid).to_have_attribute("data-connection", "connected", timeout=30_000)
-    expect(nb.grid.locator(".ph-light")).to_contain_text("no word from the kernel since", timeout=20_000)
+    expect(nb.grid.locator(".ph-light")).to_contain_text("kernel stopped - last state", timeout=20_000)
     expect(nb.grid).to_have_attribute("data-connection", "disconnected")
     os.kill(int(told.read_text()), signal.SIGCONT)
     expect(nb.grid).to_have_attribute("data-connection", "connected", timeout=20_000)

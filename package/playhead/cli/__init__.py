@@ -1,4 +1,4 @@
-"""The command line: ``playhead serve | demo | tail | export | import | prune | status``."""
+"""The command line: ``playhead serve | demo | tail | export | import | replay | prune | status``."""
 
 from playhead.cli.main import main
 

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from playhead import __version__
-from playhead.cli import demo, files, serve, watch
+from playhead.cli import demo, files, replay, serve, watch
 from playhead.errors import PlayheadError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("tail")(watch.tail)
 app.command("status")(watch.status)
 app.command("export")(files.export)
 app.command("import")(files.import_)
+app.command("replay")(replay.replay)
 app.command("prune")(files.prune)
 
 

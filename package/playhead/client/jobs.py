@@ -30,7 +30,7 @@ def _known(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _fitting(name: object) -> str:
+def fitting(name: object) -> str:
     """An id as the log takes it: text of 1 to 256 characters; a longer one is cut and told apart by its digest."""
     text = _said(name).encode(errors="replace").decode() or "?"
     if len(text) <= MAX_ID:
@@ -74,9 +74,9 @@ class Job:
     def __init__(
         self, emit: Emit, job_id: str, batch_id: str | None, execution_id: str | None, about: dict[str, Any]
     ) -> None:
-        self.job_id = _fitting(job_id)
-        self.batch_id = None if batch_id is None else _fitting(batch_id)
-        self.execution_id = uuid7() if execution_id is None else _fitting(execution_id)
+        self.job_id = fitting(job_id)
+        self.batch_id = None if batch_id is None else fitting(batch_id)
+        self.execution_id = uuid7() if execution_id is None else fitting(execution_id)
         self._emit, self._about = emit, about
         self._is_ended = False
         self.is_started = False
@@ -141,7 +141,7 @@ class Batch:
     """A group of jobs; ``batch_started`` and ``batch_completed`` frame it."""
 
     def __init__(self, emit: Emit, batch_id: str, about: dict[str, Any]) -> None:
-        self.batch_id = _fitting(batch_id)
+        self.batch_id = fitting(batch_id)
         self._emit, self._about = emit, about
 
     def job(

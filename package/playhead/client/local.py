@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +63,11 @@ class LocalClient(Client):
     def _events(self, where: Filter, at: str | None, limit: int | None) -> EventQuery:
         moment = _moment(at)
 
-        def ask() -> Answer:
+        def ask(columns: Sequence[str]) -> Answer:
             head = self.recording.head
             if isinstance(moment, Cursor):
                 head = min(head, self.recording.check(moment))
-            reader = self.recording.arrow(where, at=moment, upto=head, limit=limit)
+            reader = self.recording.arrow(where, at=moment, upto=head, limit=limit, columns=columns)
             return Answer(reader, str(self.recording.cursor(head)))
 
         def count() -> int:

@@ -68,6 +68,16 @@ class Publisher:
         """Events that are neither with the server nor in the file."""
         return len(self._session.memory) if self._session is not None else 0
 
+    @property
+    def taken(self) -> int:
+        """Events that the server took since the first was put, what an earlier process had left for it included."""
+        return self._session.taken if self._session is not None else 0
+
+    @property
+    def lost(self) -> int:
+        """Events that will never arrive: the server refused them for good, or there was no room to keep them."""
+        return self._session.refused + self._session.dropped if self._session is not None else 0
+
     def _begin(self) -> _Session:
         with self._opening:
             if self._session is None:
@@ -90,7 +100,7 @@ class _Session:
         self.idle = threading.Event()
         self._since = 0.0  # no event in memory was put before that
         self._most = _BATCH
-        self._lost = 0
+        self.taken = self.refused = self.dropped = 0
         self._warned = -1e9
         self._is_closing = self._is_over = False
         self._tail = threading.Lock()  # of the memory's end; never held for long, so `put` returns at once
@@ -175,9 +185,9 @@ class _Session:
             try:
                 self.spill.append([item if isinstance(item, bytes) else wire(item) for item in items])
             except OSError as error:
-                self._lost += max(0, len(items) - _MOST_WITHOUT_FILE)
+                self.dropped += max(0, len(items) - _MOST_WITHOUT_FILE)
                 self.memory.extendleft(reversed(items[:_MOST_WITHOUT_FILE]))
-                more = f"; {self._lost:,} were dropped for want of room" if self._lost else ""
+                more = f"; {self.dropped:,} were dropped for want of room" if self.dropped else ""
                 self._warn(f"events wait in memory, the spill file cannot be written ({error}){more}")
 
     # the threads
@@ -200,7 +210,7 @@ class _Session:
                 continue
             begun = time.monotonic()
             try:
-                self._send(lines)
+                refused = self._send(lines)
             except (ServerUnavailable, AccessDenied, RequestRefused) as error:
                 attempt += 1
                 self._most = max(_LEAST, len(lines) // 2)
@@ -212,6 +222,7 @@ class _Session:
                 self._end.wait(1.0)
                 continue
             attempt, self._most = 0, min(_BATCH, 2 * self._most)
+            self.taken, self.refused = self.taken + len(lines) - refused, self.refused + refused
             self._done(lines, is_in_file, begun)
             self._end.wait(max(0.0, begun + _PACE_S - time.monotonic()))
 
@@ -226,24 +237,26 @@ class _Session:
                 if self.memory:  # put between the two
                     self._keeping.set()
 
-    def _send(self, lines: list[bytes]) -> None:
-        """One request; what the server refuses for good is left out and said, the rest is sent."""
-        lines = list(lines)
+    def _send(self, lines: list[bytes]) -> int:
+        """One request; what the server refuses for good is left out and said, the rest is sent. How many were refused."""
+        lines, refused = list(lines), 0
         while lines and not self._is_over:
             try:
                 headers = {"Content-Type": "application/x-ndjson"}
                 self._http.call("POST", "/api/events", content=b"\n".join(lines), headers=headers)
-                return
+                return refused
             except RequestRefused as error:
                 if error.status not in (400, 413, 415, 422):
                     raise
                 if len(lines) > 1 and error.index is None:  # not said which: halve until it is alone
-                    self._send(lines[: len(lines) // 2])
+                    refused += self._send(lines[: len(lines) // 2])
                     lines = lines[len(lines) // 2 :]
                     continue
                 index = error.index or 0
                 _log.error("playhead: an event was refused and is not sent again: %s; %s", error, lines[index][:500])
                 del lines[index]
+                refused += 1
+        return refused
 
     def _warn(self, text: str) -> None:
         """Into the log, at most once a minute."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,31 +36,31 @@ class Answer(NamedTuple):
 class EventQuery:
     """Events that match, in log order: to a frame, a table, a file, or one by one."""
 
-    def __init__(self, ask: Callable[[], Answer], count: Callable[[], int], filters: dict[str, Any]) -> None:
+    def __init__(self, ask: Callable[[Sequence[str]], Answer], count: Callable[[], int], filters: dict[str, Any]) -> None:
         self._ask, self._count, self._filters = ask, count, filters
         self._limit: int | None = filters.get("limit")
 
     def __repr__(self) -> str:
         return f"<EventQuery {self._filters}>"
 
-    def answer(self) -> Answer:
-        """The rows as they stream, with the position that they are read up to."""
-        return self._ask()
+    def answer(self, columns: Sequence[str] = ()) -> Answer:
+        """The rows, or some columns of them, as they stream, with the position that they are read up to."""
+        return self._ask(columns)
 
     def to_reader(self) -> pa.RecordBatchReader:
         """The rows as they stream, for what is larger than memory."""
-        return self._ask().reader
+        return self.answer().reader
 
     def to_arrow(self) -> pa.Table:
         """A table with the columns of an events frame; its schema's metadata has the cursor."""
-        table, cursor = self._ask().table(self._limit)
+        table, cursor = self.answer().table(self._limit)
         return table.replace_schema_metadata({"playhead.cursor": cursor})
 
     def to_pandas(self) -> pd.DataFrame:
         """An events frame; ``attrs["playhead"]`` has the cursor that `follow` continues from."""
         from playhead.frames import events_frame
 
-        table, cursor = self._ask().table(self._limit)
+        table, cursor = self.answer().table(self._limit)
         return events_frame(table, cursor=cursor, filters=self._filters)
 
     def to_polars(self) -> pl.DataFrame:
@@ -80,7 +80,7 @@ class EventQuery:
         """
         import pyarrow.parquet
 
-        answer = self._ask()
+        answer = self.answer()
         draft = Path(f"{os.fspath(path)}.part")
         rows = last = 0
         try:
@@ -103,7 +103,7 @@ class EventQuery:
         """Events in log order, as many at a time as they are read."""
         from playhead.columns import events_of
 
-        for batch in self._ask().reader:
+        for batch in self.answer().reader:
             yield events_of(batch)
 
     def __iter__(self) -> Iterator[Event]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -20,7 +20,7 @@ from playhead.client.status import ConnectionState, State
 from playhead.client.stream import Subscription
 from playhead.client.transports import wire_filter
 from playhead.errors import ServerUnavailable
-from playhead.events import MAX_BODY, MAX_EVENTS, Filter, NewEvent
+from playhead.events import MAX_BODY, MAX_EVENTS, Event, Filter, NewEvent
 from playhead.state import STATES
 from playhead.times import now, time_text
 
@@ -63,7 +63,11 @@ class RemoteClient(Client):
             return total if limit is None else min(total, limit)
 
         filters = where.describe() | ({"at": at} if at else {}) | ({"limit": limit} if limit is not None else {})
-        return EventQuery(lambda: self._arrow("/api/events", params), count, filters)
+
+        def ask(columns: Sequence[str]) -> Answer:
+            return self._arrow("/api/events", [*params, *(("columns", name) for name in columns)])
+
+        return EventQuery(ask, count, filters)
 
     def _arrow(self, path: str, params: list[tuple[str, str]]) -> Answer:
         import pyarrow as pa
@@ -113,6 +117,29 @@ class RemoteClient(Client):
         headers = {"Content-Type": "application/x-ndjson"}
         done = self._http.call("POST", "/api/events", content=b"\n".join(lines), headers=headers).json()
         return int(done["accepted"]) - int(done["duplicates"])
+
+    def put(self, events: Iterable[NewEvent]) -> None:
+        """Queue events that are valid; returns at once."""
+        for event in events:
+            self._publisher.put(event)
+
+    @property
+    def taken(self) -> int:
+        """How many queued events the server took so far, those that an earlier process had left for it included."""
+        return self._publisher.taken
+
+    @property
+    def lost(self) -> int:
+        """How many queued events will never arrive: refused for good, or dropped for want of room; the log says which."""
+        return self._publisher.lost
+
+    def page(self, where: Filter, after: str | None, upto: str, size: int) -> tuple[list[Event], str]:
+        """At most ``size`` events past ``after`` and up to ``upto``, in log order, and the cursor that reads on from them."""
+        from playhead.columns import events_of
+
+        params = [*_params(where, upto), ("limit", str(size))] + ([("after", after)] if after else [])
+        table, cursor = self._arrow("/api/events", params).table(size)
+        return events_of(table), cursor
 
     def delete_older(self, than: datetime) -> int:
         """Delete the events with a timestamp before ``than``; how many there were."""

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from playhead.columns import micros
+from playhead.columns import TABLE, micros
 from playhead.events import Cursor, Filter
 from playhead.recording import sql
 from playhead.recording.index import KINDS, Index, SealedIndex
@@ -100,7 +100,7 @@ class History:
                 pieces, offset = _counted(pieces, limit, offset, descending)
             if not pieces:
                 return sql.TABLE_SCHEMA.empty_table()
-            return self._page(pieces, sql.columns(is_frame=False), clause, values, limit, offset, descending)
+            return self._page(pieces, sql.named(TABLE), clause, values, limit, offset, descending)
 
     def _page(
         self, pieces: list[Piece], columns: str, clause: str, values: list[Any], limit: int | None, offset: int,
@@ -122,31 +122,33 @@ class History:
         return sql.zoned(pa.concat_tables(tables).slice(offset, limit))
 
     def stream(
-        self, where: Filter, span: Span, at: At, *, limit: int | None = None, offset: int = 0, descending: bool = False
-    ) -> pa.RecordBatchReader:
-        """The frame's columns of the events that match, as they are read, in flat memory."""
+        self, where: Filter, span: Span, at: At, *, limit: int | None = None, offset: int = 0, descending: bool = False,
+        columns: Sequence[str] = (),
+    ) -> pa.RecordBatchReader:  # fmt: skip
+        """The frame's columns, or those named, of the events that match, as they are read, in flat memory."""
+        schema = sql.frame_schema(columns)
         if limit is not None and limit <= _SMALL:
             table = self.table(where, span, at, limit=limit, offset=offset, descending=descending)
-            return table.select(sql.FRAME_SCHEMA.names).cast(sql.FRAME_SCHEMA).to_reader()
-        return pa.RecordBatchReader.from_batches(
-            sql.FRAME_SCHEMA, self._batches(where, span, at, limit, offset, descending)
-        )
+            return table.select(schema.names).cast(schema).to_reader()
+        batches = self._batches(where, span, at, limit, offset, descending, schema.names)
+        return pa.RecordBatchReader.from_batches(schema, batches)
 
     def _batches(
-        self, where: Filter, span: Span, at: At, limit: int | None, offset: int, descending: bool
+        self, where: Filter, span: Span, at: At, limit: int | None, offset: int, descending: bool, names: list[str]
     ) -> Iterator[pa.RecordBatch]:
         """Piece by piece, so that no more than so many rows are ever sorted or held."""
         clause, values = sql.condition(where, at)
+        columns = sql.named(dict.fromkeys(["seq", *names]))  # by which they are put in order
         with self.pieces(where, span, at) as pieces:
             if clause == "true":
                 pieces, offset = _counted(pieces, None, offset, descending)
             if 0 < sum(piece.most for piece in pieces) <= _SMALL:
-                columns = sql.columns(is_frame=True)
-                yield from self._page(pieces, columns, clause, values, limit, offset, descending).to_batches(_BATCH)
+                found = self._page(pieces, columns, clause, values, limit, offset, descending)
+                yield from found.select(names).to_batches(_BATCH)
                 return
 
             def read(piece: Piece) -> pa.Table:
-                query, _ = union([piece], sql.columns(is_frame=True), clause)
+                query, _ = union([piece], columns, clause)
                 return sql.zoned(sql.in_order(self.ask(query, values).to_arrow_table(), is_descending=descending))
 
             for table in _ahead(read, _parts(pieces[::-1] if descending else pieces, descending)):
@@ -155,7 +157,7 @@ class History:
                 table = table.slice(skipped, limit)
                 if limit is not None:
                     limit -= table.num_rows
-                yield from table.to_batches(_BATCH)
+                yield from table.select(names).to_batches(_BATCH)
                 if limit == 0:
                     return
 

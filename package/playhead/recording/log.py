@@ -246,11 +246,11 @@ class Recording:
 
     def arrow(
         self, where: Filter = EVERYTHING, *, at: At = None, after: int | None = None, upto: int | None = None,
-        limit: int | None = None, offset: int = 0, descending: bool = False,
+        limit: int | None = None, offset: int = 0, descending: bool = False, columns: Sequence[str] = (),
     ) -> pa.RecordBatchReader:  # fmt: skip
-        """The columns of an events frame as a stream of Arrow batches, in log order, in flat memory."""
+        """The columns of an events frame, or those named, as a stream of Arrow batches, in log order, in flat memory."""
         span = self._history.span(after, upto, descending)
-        return self._history.stream(where, span, at, limit=limit, offset=offset, descending=descending)
+        return self._history.stream(where, span, at, limit=limit, offset=offset, descending=descending, columns=columns)
 
     def executions(
         self, where: Filter = EVERYTHING, *, states: Sequence[str] = (), at: At = None,

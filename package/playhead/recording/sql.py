@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from playhead.columns import FRAME, TABLE
+from playhead.columns import FRAME
 from playhead.events import JOB_TYPES, Cursor, Filter
 
 At = Cursor | datetime | None
@@ -74,9 +74,8 @@ def condition(where: Filter, at: At) -> tuple[str, list[Any]]:
     return " AND ".join(parts) or "true", values
 
 
-def columns(*, is_frame: bool) -> str:
-    """The columns of an events frame, or those of the whole table, ``id`` as text."""
-    names = FRAME if is_frame else tuple(TABLE)
+def named(names: Iterable[str]) -> str:
+    """SQL for columns of an events table, ``id`` as text."""
     return ", ".join("id::VARCHAR AS id" if name == "id" else name for name in names)
 
 
@@ -122,6 +121,16 @@ FRAME_SCHEMA = pa.schema(
         for name in FRAME
     ]
 )  # fmt: skip
+
+
+def frame_schema(columns: Sequence[str] = ()) -> pa.Schema:
+    """The schema of an events frame, or of some of its columns in its order; raises ValueError for one that it has not."""
+    for name in columns:
+        if name not in FRAME:
+            raise ValueError(f"there is no column {name[:40]!r}; an events frame has {', '.join(FRAME)}")
+    return pa.schema([field for field in FRAME_SCHEMA if not columns or field.name in columns])
+
+
 TABLE_SCHEMA = FRAME_SCHEMA.append(pa.field("expires_at", pa.timestamp("us", "UTC")))
 IS_OF_A_JOB = f"job_id IS NOT NULL AND {one_of('type', map(repr, JOB_TYPES))}"
 IS_FAILURE = "type IN ('job_failed', 'job_cancelled')"

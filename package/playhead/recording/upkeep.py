@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from playhead.columns import micros
+from playhead.columns import TABLE, micros
 from playhead.errors import RecordingDamaged
 from playhead.recording import archive, files, packed, sql
 from playhead.recording.damage import is_passing
@@ -226,7 +226,7 @@ class Upkeep:
             if not is_there:
                 return 0
             path = files.rewriting(self._directory.archive, segment.first, segment.file, ".parquet")
-            query = f"SELECT {sql.columns(is_frame=False)} FROM {segment.table} WHERE ({clause}) IS NOT TRUE ORDER BY seq"
+            query = f"SELECT {sql.named(TABLE)} FROM {segment.table} WHERE ({clause}) IS NOT TRUE ORDER BY seq"
             with self._segments.guarded([segment]):
                 left = archive.write(self._batches(query, values), path, self._segments.expect)
             gone = segment.rows - left

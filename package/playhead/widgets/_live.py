@@ -6,8 +6,8 @@ One thread a widget sends, and nothing else does: what changed, at once when it 
 trait is assigned from a thread. The trait ``page`` is never assigned either: it is *serialised* when a page asks for the
 state, and is the whole as of then, so a page that is reloaded needs no word from the kernel's main thread. Messages are::
 
-    {"kind": "rows" | "status" | "beat", "log": n, "lag": n | null, "status"?: {…}, "notice"?: "…", …what the widget adds}    + buffers
-    {"kind": "again"} {"kind": "have", "log": n, …}    from the page: tell the whole; this much has arrived
+    {"kind": "rows" | "status" | "beat", "log": n, "lag": n | null, "status"?: {…}, "notice"?: "…", …the widget's own}, buffers
+    {"kind": "new" | "again"} or {"kind": "have", "log": n, …}    from the page: tell the whole; this much has arrived
 
 A beat every 2 s tells the page that the kernel is there; a page that hears nothing says so. What a page missed while it
 loaded is sent again whole: by the clock in a widget's first seconds until a page says what it has, and whenever one asks.
@@ -24,11 +24,13 @@ that itself publishes 100 events/s to a server in the same kernel takes 5 % long
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,6 +100,8 @@ class LiveWidget(anywidget.AnyWidget):
         self._is_news = False
         self._handles: list[Any] = []
         self._made_in = _running_cell()
+        self._maker = threading.current_thread()
+        self._is_read = False  # whether a page has spoken
         began = time.monotonic()
         self._wholes = [began + after for after in _WHOLE_AFTER_S]
         self._beat_at = began + _BEAT_S
@@ -106,6 +110,7 @@ class LiveWidget(anywidget.AnyWidget):
         self._is_table_old = True
         self._may_send_at = began
         self._is_pumped = False
+        self._is_catching_up = False  # what a history holds is told as fast as it is read
         super().__init__(**traits)
         self.on_msg(self._heard)
         self._speaker = threading.Thread(target=self._speak, name=f"playhead-{type(self).__name__}", daemon=True)
@@ -178,7 +183,9 @@ class LiveWidget(anywidget.AnyWidget):
             due = min([self._beat_at, *self._wholes, *([self._table_due()] if self._is_table_old else [])])
             self._wake.wait(max(0.0, due - time.monotonic()))
             self._wake.clear()
-            if not self._is_pumped:
+            if self._is_forsaken():
+                self.close()
+            elif not self._is_pumped:
                 self._try_to_say()
             over.wait(max(_TICK_S, self._may_send_at - time.monotonic()))
 
@@ -200,7 +207,7 @@ class LiveWidget(anywidget.AnyWidget):
             self._beat_at = at + _BEAT_S
             told = {"kind": kind, "log": self._log_number, "lag": self._lag()}
             self.send(told | news | self._extent() | fields, buffers=buffers)
-            self._may_send_at = at + sum(map(len, buffers)) / _BYTES_A_S
+            self._may_send_at = at + (0 if self._is_catching_up else sum(map(len, buffers)) / _BYTES_A_S)
         if part is not None:
             self._quiet_at, self._is_table_old = at, True
         if any(at >= due for due in self._wholes):
@@ -209,11 +216,19 @@ class LiveWidget(anywidget.AnyWidget):
         if self._is_table_old and at >= self._table_due():
             self._tell_table()
 
+    def _is_forsaken(self) -> bool:
+        """Whether the host let go of it without closing it, as marimo does when a cell runs again or a visitor leaves."""
+        comm = self.comm
+        if not type(comm).__module__.startswith("marimo."):
+            return False
+        return bool(getattr(comm, "_closed", False)) or not self._maker.is_alive()
+
     def _heard(self, widget: Any, content: Any, buffers: Any) -> None:
         if not isinstance(content, dict):
             return
+        self._is_read = True
         with self._guard:
-            if content.get("kind") == "again":
+            if content.get("kind") in ("new", "again"):
                 self._wholes.append(0.0)
             elif content.get("kind") == "have":
                 if {"log": self._log_number} | self._extent() == {name: content.get(name) for name in ("log", *self._extent())}:
@@ -300,6 +315,7 @@ class LiveWidget(anywidget.AnyWidget):
 
         data, metadata = self._bundle()
         self._handles.append(display(data, metadata=metadata, raw=True, display_id=True))
+        _tell_tables_after_cells(self)
         self._replace_the_last_run()
 
     def _replace_the_last_run(self) -> None:
@@ -327,6 +343,32 @@ class LiveWidget(anywidget.AnyWidget):
                 self._speaker.join(2)
             self._show_again(self._bundle(self._table() if html is None else html))
         super().close()
+
+
+_unread: weakref.WeakSet[LiveWidget] = weakref.WeakSet()
+
+
+def _tell_tables_after_cells(widget: LiveWidget) -> None:
+    """Where no page reads (nbclient, papermill), what is shown is as of the end of each cell."""
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return
+    if not _unread:
+        with contextlib.suppress(ValueError):
+            shell.events.unregister("post_run_cell", _after_cell)
+        shell.events.register("post_run_cell", _after_cell)
+    _unread.add(widget)
+
+
+def _after_cell(result: Any = None) -> None:
+    for widget in list(_unread):
+        if widget._is_read or widget._over is None or widget._over.is_set():
+            _unread.discard(widget)
+        elif widget._is_table_old:
+            with widget._guard:
+                widget._tell_table()
 
 
 def _running_cell() -> tuple[str, str] | None:

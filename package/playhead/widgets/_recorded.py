@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from playhead.widgets._arguments import checked_batch, checked_client, checked_s
 from playhead.widgets._following import NOTICES, Selecting
 from playhead.widgets._live import LiveWidget, Part
 from playhead.widgets._table import static_table
-from playhead.widgets._tape import SEALED, Tape, with_errors
+from playhead.widgets._tape import COLUMNS, SEALED, Tape, with_errors
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
@@ -81,6 +82,7 @@ class Recorded(Selecting, LiveWidget):
             _log.info("%s: the history is followed, not read at once: %s", type(self).__name__, error)
         except Exception:
             _log.exception("%s: the history could not be read at once; it is followed", type(self).__name__)
+        self._is_catching_up = False
         if after == "start":
             self._restart()
         with self._guard:
@@ -95,14 +97,18 @@ class Recorded(Selecting, LiveWidget):
         """Put the history on the tape as it is read; the cursor after it."""
         from playhead.attempts import fold
 
-        answer = self._client.events(**self._where).answer()
-        folded: pa.Table | None = None
-        for table in _tables(answer.reader):
+        self._is_catching_up = True
+        answer = self._client.events(**self._where).answer(COLUMNS)
+        tables: list[pa.Table] = []
+        for table in _ahead(_tables(answer.reader)):
             with self._guard:
                 if self._over is None or self._over.is_set():
                     return answer.cursor
                 self._parts.append(self._tape.extend(table))
             self._wake.set()
+            tables.append(table)
+        folded: pa.Table | None = None
+        for table in tables:
             folded = fold(with_errors(table), folded)
         if folded is not None:
             newest = folded.filter(folded.column("is_newest"))
@@ -188,6 +194,15 @@ def _tables(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
             batches, rows = [], 0
     if rows:
         yield pa.Table.from_batches(batches)
+
+
+def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The next is read while one is put on the tape."""
+    with ThreadPoolExecutor(1, "playhead-read") as pool:
+        following = pool.submit(next, tables, None)
+        while (table := following.result()) is not None:
+            following = pool.submit(next, tables, None)
+            yield table
 
 
 def _execution(row: dict[str, Any]) -> Execution:

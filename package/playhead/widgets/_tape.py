@@ -37,9 +37,15 @@ _DTYPES = {
     "at": "<i4", "seq": "<u4", "type": "<u2", "place": "<u4", "progress": "<f4", "step": "<u4", "url": "<u4", "error": "<u4",
     "message": "<u4", "batch": "<u4", "goal": "<u4", "siteName": "<u4", "siteUrl": "<u4",
 }  # fmt: skip
+# of an events frame, those that a tape is made of
+COLUMNS = (
+    "seq", "type", "timestamp", "execution_id", "batch_id", "job_id", "organization_id", "site_url", "site_name", "goal",
+    "current_step", "current_url", "progress_percentage", "data",
+)  # fmt: skip
 _TEXTS = ("step", "url", "error", "message", "batch", "goal", "siteName", "siteUrl")
 _NO_STEP = -(2**31)
 _ZIPPED = 16_384
+_SMALL = 131_072  # events up to which pieces are made as small as can be, to be saved; past it they are made in half the time
 SEALED = 65_536  # events of a piece that is kept for good
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -90,7 +96,7 @@ class Tape:
             self.seal()
         piece = self._piece(_of_table(table), self.length, len(self._places), len(self._types))
         self.length += table.num_rows
-        return self._keep(zipped(piece, 2))
+        return self._keep(zipped(piece, 6 if self.length <= _SMALL else 1))
 
     @property
     def unsealed(self) -> int:

@@ -75,6 +75,7 @@ export class Channel {
       }
     }, 500);
     whole();
+    model.send({ kind: "new" });
     model.on("change:page", whole);
     model.on("msg:custom", part);
     return () => {

@@ -5,6 +5,7 @@ import { Reel } from "./reel.js";
 import { gridOf, stage } from "./stage.js";
 import { Track } from "./track.js";
 import { duration } from "./words.js";
+import { kept } from "./views.js";
 
 /** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
 
@@ -25,12 +26,11 @@ export default () => {
       deck.pick("");
       return reel.open(model);
     },
-    /** @param {Context} context */
-    render({ model, el }) {
+    render: kept(({ model, el }) => {
       const [one, other] = model.get("sides");
       /** @type {import("./grid.js").GridView[]} */
       const grids = [];
-      const { leave } = stage(el, reel, "comparison", `${one} and ${other}, aligned at their start`, (root) => {
+      const { leave, root } = stage(el, reel, "comparison", `${one} and ${other}, aligned at their start`, (root) => {
         const track = new Track(root, deck, (us) => `+ ${duration(us / 1000)}`);
         const sides = root.appendChild(h("div", { class: "ph-sides" }));
         [one, other].forEach((id, which) => {
@@ -58,10 +58,11 @@ export default () => {
       });
       const resize = () => grids.forEach((grid) => grid.show(model.get("max_display")));
       model.on("change:max_display", resize);
-      return () => {
+      const over = () => {
         leave();
         model.off("change:max_display", resize);
       };
-    },
+      return { root, leave: over };
+    }),
   };
 };

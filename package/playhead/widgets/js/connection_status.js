@@ -2,6 +2,7 @@
 import { Channel } from "./channel.js";
 import { h, say, sayWithCode } from "./elements.js";
 import { connectionWords } from "./words.js";
+import { kept } from "./views.js";
 
 /** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
 
@@ -12,8 +13,7 @@ export default () => {
     initialize({ model }) {
       return channel.open(model, () => {}, () => true, () => ({ log: 0 }));
     },
-    /** @param {Context} context */
-    render({ model, el }) {
+    render: kept(({ model, el }) => {
       const isBanner = model.get("appearance") === "banner";
       const glyph = h("span", { class: "ph-glyph", "aria-hidden": "true" });
       const word = h("span", { class: isBanner ? "ph-word" : "ph-unseen" });
@@ -41,10 +41,11 @@ export default () => {
       };
       const leave = channel.changed.listen(draw);
       draw();
-      return () => {
+      const over = () => {
         clearTimeout(timer);
         leave();
       };
-    },
+      return { root, leave: over };
+    }),
   };
 };

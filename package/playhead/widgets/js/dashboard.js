@@ -4,11 +4,12 @@ import { Reel } from "./reel.js";
 import { feedOf, ganttOf, gridOf, stage } from "./stage.js";
 import { Track } from "./track.js";
 import { GLYPHS, SHOWN, STATES, duration } from "./words.js";
+import { kept } from "./views.js";
 
 /** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
 
 const RATE_US = 10e6; // over which events per second are told
-const NAMES = { executions: "executions", share: "ended", rate: "events/s", median: "median duration" };
+const NAMES = { executions: "executions", share: "ended", rate: "events/s", median: "median" };
 
 /** The figures at the marker. */
 class Tiles {
@@ -63,7 +64,7 @@ class Picker {
   /** @param {HTMLElement} root @param {import("./deck.js").Deck} deck */
   constructor(root, deck) {
     this.#deck = deck;
-    this.#select = choice("Batch", { "": "all batches" }, (batch) => deck.pick(batch));
+    this.#select = choice("Batch", [["", "all batches"]], (batch) => deck.pick(batch));
     root.append(h("label", { class: "ph-picker" }, "batch ", this.#select));
   }
 
@@ -85,8 +86,7 @@ export default () => {
   return {
     /** @param {Context} context */
     initialize: ({ model }) => reel.open(model),
-    /** @param {Context} context */
-    render({ model, el }) {
+    render: kept(({ model, el }) => {
       const { deck } = reel;
       const batch = model.get("batch_id");
       /** @type {import("./grid.js").GridView} */
@@ -109,10 +109,11 @@ export default () => {
         feed.show(model.get("max_display"));
       };
       model.on("change:max_display", resize);
-      return () => {
+      const over = () => {
         leave();
         model.off("change:max_display", resize);
       };
-    },
+      return { root, leave: over };
+    }),
   };
 };

@@ -87,12 +87,12 @@ export function button(label, title, act) {
 /**
  * A choice of several.
  * @param {string} label
- * @param {Record<string, string>} options value -> what it is called
+ * @param {[value: string, text: string][]} options
  * @param {(value: string) => void} choose
  */
 export function choice(label, options, choose) {
   const element = keyed(h("select", { class: "ph-button", "aria-label": label, title: label }));
-  for (const [value, text] of Object.entries(options)) element.append(h("option", { value }, text));
+  for (const [value, text] of options) element.append(h("option", { value }, text));
   element.addEventListener("change", () => choose(element.value));
   return element;
 }

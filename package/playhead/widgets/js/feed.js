@@ -16,7 +16,7 @@ export class FeedView {
   #view = keyed(h("div", { class: "ph-view ph-feed", role: "grid", tabindex: "0", "aria-label": "Events, newest first" }, this.#pad));
   #count = h("span", { class: "ph-total" });
   #more = h("div", { class: "ph-more" });
-  #kind = choice("Which events", { "": "all events", failure: "failures", change: "starts and ends", log: "messages" }, () => this.#anew());
+  #kind = choice("Which events", [["", "all events"], ["failure", "failures"], ["change", "starts and ends"], ["log", "messages"]], () => this.#anew());
   #search = searchField("Search types, jobs, batches, steps, urls, messages and errors", () => this.#anew());
   #frame = eachFrame(() => this.#paint());
   /** Events that match, in order, of the first `#looked` ones. */

@@ -2,7 +2,7 @@
 // by buttons, keys and Ctrl with the wheel, pan by dragging and keys; a click selects, a click on the strip moves the marker.
 import { Announcer, button, eachFrame, h, keyed, say } from "./elements.js";
 import { Lanes } from "./lanes.js";
-import { GLYPHS, STATES, clockUtc, count, duration } from "./words.js";
+import { GLYPHS, STATES, clockUtc, count, duration, failureHeights } from "./words.js";
 
 const STRIP = 30;
 const AXIS = 20;
@@ -31,7 +31,7 @@ export class GanttView {
   #height = 0;
   /** @type {Bar[]} */
   #bars = [];
-  #profile = { key: "", at: 0, events: new Float64Array(0), failures: new Uint8Array(0) };
+  #profile = { key: "", at: 0, events: new Float64Array(0), failures: new Float64Array(0) };
   #observer = new ResizeObserver(() => this.ask());
   #deck;
 
@@ -300,14 +300,19 @@ export class GanttView {
       this.#profile = { key, at: now, ...tape.profile(n, from, to) };
     } else if (this.#profile.key !== key) setTimeout(() => this.ask(), SLOW_MS);
     const { events, failures } = this.#profile;
+    const failed = failureHeights(failures);
     let most = 1;
     for (const value of events) most = Math.max(most, value);
     for (let part = 0; part < n; part++) {
       if (!events[part]) continue;
       const high = 2 + (STRIP - 8) * Math.sqrt(events[part] / most);
-      draw.globalAlpha = failures[part] ? 1 : 0.45;
-      draw.fillStyle = failures[part] ? bad : soft;
+      draw.globalAlpha = 0.45;
+      draw.fillStyle = soft;
       draw.fillRect(part * 3, STRIP - 4 - high, 2.4, high);
+      if (!failed[part]) continue;
+      draw.globalAlpha = 1;
+      draw.fillStyle = bad;
+      draw.fillRect(part * 3, STRIP - 4 - (STRIP - 6) * failed[part], 2.4, (STRIP - 6) * failed[part]);
     }
     draw.globalAlpha = 1;
   }

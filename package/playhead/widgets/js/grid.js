@@ -40,7 +40,7 @@ export class GridView {
   #hidden = h("span");
   #clear = button("show all", "show all executions", () => this.#ask({ search: "", states: new Set() }));
   #search = searchField("Search jobs, sites, steps, urls and errors", (search) => this.#ask({ search }));
-  #sort = choice("Order", { state: "failed first", newest: "newest first", job: "by job", progress: "by progress", duration: "by duration" },
+  #sort = choice("Order", [["state", "failed first"], ["newest", "newest first"], ["job", "by job"], ["progress", "by progress"], ["duration", "by duration"]],
     (sort) => this.#ask({ sort: /** @type {import("./order.js").Sort} */ (sort) })); // prettier-ignore
   #group = button("by batch", "group by batch", () => this.#ask({ isGrouped: !this.#query.isGrouped }));
   #frame = eachFrame(() => this.#paint());
@@ -233,7 +233,7 @@ export class GridView {
       const isAsked = this.#query.states.has(state);
       chip.hidden = !counts[state] && !isAsked;
       chip.setAttribute("aria-pressed", String(isAsked));
-      say(chip, `${GLYPHS[state]} ${counts[state].toLocaleString("en")} ${name}`);
+      say(chip, chip.hidden ? "" : `${GLYPHS[state]} ${counts[state].toLocaleString("en")} ${name}`);
       const label = `${counts[state].toLocaleString("en")} ${name}: show only these`;
       chip.setAttribute("aria-label", label);
       chip.title = isAsked ? "press to show the others too" : `show only ${name}`;

@@ -6,6 +6,7 @@ import { header } from "./light.js";
 import { RowStore } from "./row_store.js";
 import { keepInNotebook } from "./saving.js";
 import { Keeper } from "./keeper.js";
+import { kept } from "./views.js";
 
 /** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
 
@@ -58,8 +59,7 @@ export default () => {
         model.off("change:selected", choose);
       };
     },
-    /** @param {Context} context */
-    render({ model, el }) {
+    render: kept(({ model, el }) => {
       const root = h("div", { class: "ph", "data-playhead": "live-grid" });
       el.append(root);
       const batch = model.get("batch_id");
@@ -88,12 +88,13 @@ export default () => {
       const stop = changed.listen(() => grid.ask());
       const resize = () => grid.show(model.get("max_display"));
       model.on("change:max_display", resize);
-      return () => {
+      const over = () => {
         leave();
         stop();
         grid.stop();
         model.off("change:max_display", resize);
       };
-    },
+      return { root, leave: over };
+    }),
   };
 };

@@ -80,10 +80,10 @@ export class Pair {
   /** As `Tape.profile`. @param {number} n */
   profile(n) {
     const events = new Float64Array(n);
-    const failures = new Uint8Array(n);
+    const failures = new Float64Array(n);
     const part = (/** @type {number} */ index) => Math.min(n - 1, Math.floor((this.#offsets[index] * n) / Math.max(1, this.end)));
     for (let index = 0; index < this.length; index++) events[part(index)]++;
-    for (const index of this.failures) failures[part(index)] = 1;
+    for (const index of this.failures) failures[part(index)]++;
     return { events, failures };
   }
 }

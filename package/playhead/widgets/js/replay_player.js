@@ -2,6 +2,7 @@
 import { Reel } from "./reel.js";
 import { gridOf, stage } from "./stage.js";
 import { Track } from "./track.js";
+import { kept } from "./views.js";
 
 /** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
 
@@ -10,21 +11,21 @@ export default () => {
   return {
     /** @param {Context} context */
     initialize: ({ model }) => reel.open(model),
-    /** @param {Context} context */
-    render({ model, el }) {
+    render: kept(({ model, el }) => {
       /** @type {import("./grid.js").GridView} */
       let grid;
-      const { leave } = stage(el, reel, "replay-player", model.get("batch_id") ?? "All batches", (root) => {
+      const { leave, root } = stage(el, reel, "replay-player", model.get("batch_id") ?? "All batches", (root) => {
         const track = new Track(root, reel.deck);
         grid = gridOf(root, reel.deck, model.get("max_display"), "Nothing had happened yet");
         return [track, grid];
       });
       const resize = () => grid.show(model.get("max_display"));
       model.on("change:max_display", resize);
-      return () => {
+      const over = () => {
         leave();
         model.off("change:max_display", resize);
       };
-    },
+      return { root, leave: over };
+    }),
   };
 };

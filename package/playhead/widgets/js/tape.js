@@ -282,20 +282,20 @@ export class Tape {
   }
 
   /**
-   * How much happened, and whether something failed, in each of `n` equal parts of a stretch of time.
+   * How much happened, and how often something failed, in each of `n` equal parts of a stretch of time.
    * @param {number} n
    * @param {number} [from] microseconds
    * @param {number} [to]
    */
   profile(n, from = this.begin, to = this.end) {
     const events = new Float64Array(n);
-    const failures = new Uint8Array(n);
+    const failures = new Float64Array(n);
     const scale = n / Math.max(1, to - from);
     const part = (/** @type {number} */ index) => Math.min(n - 1, Math.floor((this.#when[index] - from) * scale));
     const first = from > this.begin ? this.countAt(from - 1) : 0;
     const last = to < this.end ? this.countAt(to) : this.length;
     for (let index = first; index < last; index++) events[part(index)]++;
-    for (const index of this.failures) if (index >= first && index < last) failures[part(index)] = 1;
+    for (const index of this.failures) if (index >= first && index < last) failures[part(index)]++;
     return { events, failures };
   }
 

@@ -2,6 +2,7 @@
 import { Reel } from "./reel.js";
 import { ganttOf, stage } from "./stage.js";
 import { Track } from "./track.js";
+import { kept } from "./views.js";
 
 /** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
 
@@ -10,21 +11,21 @@ export default () => {
   return {
     /** @param {Context} context */
     initialize: ({ model }) => reel.open(model),
-    /** @param {Context} context */
-    render({ model, el }) {
+    render: kept(({ model, el }) => {
       /** @type {import("./gantt.js").GanttView} */
       let gantt;
-      const { leave } = stage(el, reel, "timeline", model.get("batch_id") ?? "All batches", (root) => {
+      const { leave, root } = stage(el, reel, "timeline", model.get("batch_id") ?? "All batches", (root) => {
         const track = new Track(root, reel.deck);
         gantt = ganttOf(root, reel.deck, model.get("height"));
         return [track, gantt];
       });
       const resize = () => gantt.show(model.get("height"));
       model.on("change:height", resize);
-      return () => {
+      const over = () => {
         leave();
         model.off("change:height", resize);
       };
-    },
+      return { root, leave: over };
+    }),
   };
 };

@@ -1,7 +1,7 @@
 // The controls of a player and its track: what happened when, where something failed, where batches begin, where the marker is.
 import { button, choice, eachFrame, h, keyed, say, svg } from "./elements.js";
 import { SPEEDS } from "./marker.js";
-import { count, duration, moment } from "./words.js";
+import { count, duration, failureHeights, moment } from "./words.js";
 
 const PARTS = 240;
 const WHOLE = 10_000; // steps of the slider
@@ -18,7 +18,7 @@ export class Track {
   #forth = button("›", "one event on (full stop)", () => this.#do((marker) => marker.step(1)));
   #failure = button("✕ ›", "to the next failure (n)", () => this.#toFailure(1));
   #live = button("", "Live", () => this.#do((marker) => (marker.isLive ? marker.freeze() : marker.goLive())));
-  #speed = choice("Speed", Object.fromEntries(SPEEDS.map((speed) => [String(speed), `${speed}×`])), (speed) => this.#do((marker) => (marker.speed = Number(speed))));
+  #speed = choice("Speed", SPEEDS.map((speed) => [String(speed), `${speed}×`]), (speed) => this.#do((marker) => (marker.speed = Number(speed))));
   #idle = button("skip idle", "skip stretches where nothing happens (s)", () => this.#do((marker) => (marker.skipsIdle = !marker.skipsIdle)));
   #at = h("span", { class: "ph-at" });
   #offset = h("span", { class: "ph-offset" });
@@ -156,13 +156,14 @@ export class Track {
     }
     this.#profiled = { tape, length: tape.length, at: performance.now() };
     const { events, failures } = tape.profile(PARTS);
+    const failed = failureHeights(failures);
     const most = Math.max(1, ...events);
     let bars = "";
     let marks = "";
     for (let part = 0; part < PARTS; part++) {
       const height = events[part] ? 2 + 18 * Math.sqrt(events[part] / most) : 0;
       if (height) bars += `M${part} 20v-${height.toFixed(1)}h1v${height.toFixed(1)}z`;
-      if (failures[part]) marks += `M${part} 20v-20h1v20z`;
+      if (failed[part]) marks += `M${part} 20v-${(20 * failed[part]).toFixed(1)}h1v${(20 * failed[part]).toFixed(1)}z`;
     }
     const scale = PARTS / Math.max(1, tape.end - tape.begin);
     const every = Math.ceil(tape.boundaries.length / MARKS);

@@ -79,5 +79,15 @@ export function moment(us, digits = 3) {
 /** The time of day in UTC. @param {number} us */
 export const clockUtc = (us) => new Date(us / 1000).toISOString().slice(11, 23);
 
+/**
+ * How high the marks of failures are in a profile, 0 to 1: whole where they are few, else by how many there were.
+ * @param {Float64Array} failures
+ */
+export function failureHeights(failures) {
+  const marked = failures.reduce((sum, one) => sum + (one ? 1 : 0), 0);
+  const most = failures.reduce((high, one) => Math.max(high, one), 1);
+  return failures.map((one) => (!one ? 0 : marked <= failures.length / 6 ? 1 : 0.15 + 0.45 * Math.sqrt(one / most)));
+}
+
 /** @param {number} n @param {string} one */
 export const count = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
