@@ -16,6 +16,8 @@ import pytest
 
 import playhead as ph
 from playhead.client.api import Client
+from playhead.errors import ServerUnavailable
+from playhead.widgets import _recorded
 from playhead_server.server import Running
 from tests.conftest import TOKEN, wait_for
 
@@ -174,3 +176,65 @@ def test_the_saved_table_escapes_what_events_say(client: Client) -> None:
     assert html.count("&lt;script&gt;") == 40
     assert "and 5 more" in html
     grid.close()
+
+
+async def test_a_pump_tells_the_page_from_the_loop_and_ends(client: Client) -> None:
+    """Where threads cannot update a page: what changes while it is awaited goes out from the thread of the loop, and no other."""
+    grid = ph.LiveGrid(client, batch_id="b")
+    senders: list[tuple[str, str]] = []
+
+    def sent(content: dict[str, Any], buffers: Any = None) -> None:
+        senders.append((content["kind"], threading.current_thread().name))
+
+    grid.send = sent
+    client.publish(event("started", "a"))
+    await grid.pump(1.0)
+    assert {name for kind, name in senders if kind == "rows"} == {threading.main_thread().name}
+    assert not grid._is_pumped
+    grid.close()
+    await grid.pump()
+
+
+def test_what_is_selected_is_checked_and_given_as_a_question(client: Client) -> None:
+    """A dict that `client.events` takes; anything else is refused with what to write."""
+    client.publish([event("started", "a"), event("completed", "a"), event("started", "b")])
+    client.flush()
+    grid = ph.LiveGrid(client, batch_id="b")
+    grid.set_state({"selected": ["a", "a"]})
+    assert grid.selected == {"execution_id": "a", "job_id": "a"}
+    assert client.events(**grid.selected).count() == 2
+    assert grid.get_state("selected") == {"selected": ["a", "a"]}
+    grid.selected = None
+    for wrong in ({"job": "a"}, {"job_id": 1}, {"job_id": "a", "batch_id": "b"}):
+        with pytest.raises(ValueError, match="write {'execution_id'"):
+            grid.selected = wrong
+    grid.close()
+
+
+def test_two_that_are_compared_are_checked(client: Client) -> None:
+    """Ids, two different ones, of batches or executions."""
+    with pytest.raises(TypeError, match="write compare"):
+        ph.ReplayPlayer.compare(client, "a", 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="compared with itself"):
+        ph.ReplayPlayer.compare(client, "a", "a")
+    with pytest.raises(ValueError, match="write by='batch' or by='execution'"):
+        ph.ReplayPlayer.compare(client, "a", "b", by="job")  # type: ignore[arg-type]
+
+
+def test_a_history_that_breaks_off_is_followed_instead(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before it broke off is dropped, in the page too, and nothing is doubled or missing."""
+    client.publish([event("progress", f"job {n % 50}") for n in range(5_000)])
+    client.flush()
+    real = _recorded._tables
+
+    def broken(reader: Any) -> Iterator[Any]:
+        yield next(real(reader)).slice(0, 1000)
+        raise ServerUnavailable(client.url, "the line was cut")
+
+    monkeypatch.setattr(_recorded, "_tables", broken)
+    player = ph.ReplayPlayer(client, batch_id="b")
+    wait_for(lambda: player._tape.length == 5_000)
+    page = player.get_state("page")["page"]
+    assert (page["log"], page["length"]) == (1, 5_000)
+    assert sum(header_of(piece)["n"] for piece in page["pieces"]) == 5_000
+    player.close()

@@ -93,7 +93,8 @@ _CALLS: dict[str, dict[str, tuple[str, dict[str, str]]]] = {
         "get": (
             "History",
             _FILTERS | _PAGE | {"at": "cursor or time", "after": "cursor", "order": "asc or desc", "total": "true",
-                                "format": "json, ndjson, csv, arrow, parquet"},
+                                "format": "json, ndjson, csv, arrow, parquet",
+                                "columns": "comma list, of arrow, parquet and csv"},
         ),
         "post": ("Publish events, all or none", {}),
         "delete": ("Delete older events", {"olderThan": "a time or a duration such as 30d"}),

@@ -24,6 +24,7 @@ that itself publishes 100 events/s to a server in the same kernel takes 5 % long
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
@@ -114,8 +115,10 @@ class LiveWidget(anywidget.AnyWidget):
         super().__init__(**traits)
         self.on_msg(self._heard)
         self._speaker = threading.Thread(target=self._speak, name=f"playhead-{type(self).__name__}", daemon=True)
+        self._threads = [self._speaker]
         _turns.hold()
         self._speaker.start()
+        _open.add(self)
 
     @property
     def connection(self) -> ConnectionState:
@@ -331,21 +334,34 @@ class LiveWidget(anywidget.AnyWidget):
             shown = []
         self._shown_by[cell] = (run, [*shown, self])
 
+    def _end(self) -> None:
+        """Have the threads of the widget end; a thread in foreign code while the interpreter goes away takes it down."""
+        if self._over is not None:
+            self._over.set()
+        self._wake.set()
+        self._leave()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(5)
+
     def close(self, html: str | None = None) -> None:
         """Stop listening, leave the last state in place of the live view, and remove the widget; again is harmless."""
         over = self._over
         if over is not None and not over.is_set():
-            over.set()
-            self._wake.set()
+            self._end()
             _turns.release()
-            self._leave()
-            if self._speaker is not threading.current_thread():
-                self._speaker.join(2)
             self._show_again(self._bundle(self._table() if html is None else html))
         super().close()
 
 
+_open: weakref.WeakSet[LiveWidget] = weakref.WeakSet()
 _unread: weakref.WeakSet[LiveWidget] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for widget in list(_open):
+        widget._end()
 
 
 def _tell_tables_after_cells(widget: LiveWidget) -> None:

@@ -12,16 +12,13 @@ from typing import Any
 import pyarrow as pa
 import traitlets
 
-from playhead.client.api import Client
-from playhead.client.follow import Watch
 from playhead.errors import PlayheadError
 from playhead.events import Event
 from playhead.state import Execution, Executions
-from playhead.widgets._arguments import checked_batch, checked_client, checked_seconds
-from playhead.widgets._following import NOTICES, Selecting
-from playhead.widgets._live import LiveWidget, Part
-from playhead.widgets._table import static_table
+from playhead.widgets._arguments import checked_batch
+from playhead.widgets._live import Part
 from playhead.widgets._tape import COLUMNS, SEALED, Tape, with_errors
+from playhead.widgets._watching import Watching
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
@@ -37,31 +34,23 @@ def _from_us(us: float | None, widget: object = None) -> datetime | None:
     return None if us is None else _EPOCH + int(us) * _US
 
 
-class Recorded(Selecting, LiveWidget):
+class Recorded(Watching):
     """A widget over the recorded events of a batch, with a marker: its right end is live, anywhere else is the past."""
 
-    batch_id = traitlets.Unicode(allow_none=True, read_only=True).tag(sync=True)
     at = traitlets.Instance(datetime, allow_none=True).tag(sync=True, to_json=_to_us, from_json=_from_us)
 
     def __init__(
         self, client: Any, *, batch_id: str | None = None, where: dict[str, Any] | None = None, polling_interval: float,
         **traits: Any,
     ) -> None:  # fmt: skip
-        self._client: Client = checked_client(client, type(self).__name__)
-        self._batch = checked_batch(batch_id)
-        self._where = where or {"batch_id": self._batch}
-        self._interval = checked_seconds("polling_interval", polling_interval, least=0.05)
+        self._where = where or {"batch_id": checked_batch(batch_id)}
         self._tape = Tape()
-        self._executions = Executions()
         self._parts: list[bytes] = []
         self._pending: list[Event] = []
-        self._watch: Watch | None = None
-        super().__init__(self._client.url, **traits)
-        threading.Thread(target=self._load, name=f"playhead-load-{type(self).__name__}", daemon=True).start()
-
-    @traitlets.default("batch_id")  # type: ignore[untyped-decorator]  # traitlets has no types here
-    def _the_batch(self) -> str | None:
-        return self._batch
+        super().__init__(client, batch_id=batch_id, polling_interval=polling_interval, **traits)
+        loader = threading.Thread(target=self._load, name=f"playhead-load-{type(self).__name__}", daemon=True)
+        self._threads.append(loader)
+        loader.start()
 
     @traitlets.validate("at")  # type: ignore[untyped-decorator]  # traitlets has no types here
     def _check_at(self, proposal: dict[str, Any]) -> datetime | None:
@@ -119,10 +108,9 @@ class Recorded(Selecting, LiveWidget):
 
     def _restart(self) -> None:
         with self._guard:
-            self._is_cleared = self._tape.length > 0
-            self._tape, self._executions, self._parts, self._pending = Tape(), Executions(), [], []
-            if self._is_cleared:
+            if self._tape.length:  # some of it was read, and told, before it broke off
                 self._log_number += 1
+            self._tape, self._executions, self._parts, self._pending = Tape(), Executions(), [], []
 
     # the client's thread
 
@@ -137,10 +125,8 @@ class Recorded(Selecting, LiveWidget):
 
     def _reset(self, reason: str) -> None:
         with self._guard:
-            self._tape, self._executions, self._parts, self._pending = Tape(), Executions(), [], []
-            self._log_number += 1
-            self._notice = NOTICES.get(reason, f"The log began afresh ({reason}).")
-            self._is_news = True
+            self._tape, self._parts, self._pending = Tape(), [], []
+            self._begin_anew(reason)
         self._wake.set()
 
     # the widget's thread
@@ -159,24 +145,6 @@ class Recorded(Selecting, LiveWidget):
 
     def _extent(self) -> dict[str, Any]:
         return {"length": self._tape.length}
-
-    def _polling_interval(self) -> float | None:
-        return self._interval
-
-    def _lag(self) -> int | None:
-        return None if self._watch is None else self._watch.status.lag_events
-
-    def _leave(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-
-    def _table(self) -> str:
-        with self._guard:
-            return static_table(self._executions.newest(), self._title)
-
-    @property
-    def _title(self) -> str | None:
-        return self._batch
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._title or 'all batches'}: {self._tape.length + len(self._pending):,} events>"

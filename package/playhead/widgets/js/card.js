@@ -11,7 +11,7 @@ const MOST = 100; // events in the list; how many more there are is said
  */
 
 export class Card {
-  element = h("section", { class: "ph-card", "aria-label": "Execution" });
+  element = h("div", { class: "ph-card", role: "group", "aria-label": "Execution" });
   #title = h("b");
   #state = h("span", { class: "ph-word" });
   #facts = h("div", { class: "ph-facts" });

@@ -1,7 +1,8 @@
 // A recording in the page: every event in columns, and the executions as they were after any number of them. Pure.
+import { Columns } from "./columns.js";
 import { TEXTS } from "./piece.js";
 import { NEVER, NONE, NOTHING, after, deedOf, isOver, opens } from "./rules.js";
-import { Texts, room } from "./texts.js";
+import { Texts } from "./texts.js";
 import { FAILED } from "./words.js";
 
 const KEY = 4096; // events between keyframes, or as many as there are places if that is more: 0.3 ms to any position
@@ -46,26 +47,7 @@ export class Tape {
   texts = new Texts();
   /** @type {number[]} */
   #deeds = [];
-  /** The latest moment so far: the track never runs backwards, an older moment counts as that. */
-  #when = new Float64Array(1024);
-  #at = new Float64Array(1024);
-  #seq = new Float64Array(1024);
-  #type = new Uint16Array(1024);
-  #place = new Uint32Array(1024);
-  #state = new Uint8Array(1024);
-  #attempt = new Uint32Array(1024);
-  #progress = new Float32Array(1024);
-  #step = new Uint32Array(1024);
-  #url = new Uint32Array(1024);
-  /** The event of the attempt that told its progress, step and url last, -1 for none. */
-  #progressBy = new Int32Array(1024);
-  #stepBy = new Int32Array(1024);
-  #urlBy = new Int32Array(1024);
-  #error = new Uint32Array(1024);
-  #message = new Uint32Array(1024);
-  #batch = new Uint32Array(1024);
-  /** The event before it of the same place, -1 for none. */
-  #before = new Int32Array(1024);
+  #c = new Columns();
   /** For each place its last event: at the position, and at the end. */
   #rows = new Int32Array(64).fill(-1);
   #last = new Int32Array(64).fill(-1);
@@ -76,11 +58,11 @@ export class Tape {
   #sameBatch = new Map();
 
   get begin() {
-    return this.length ? this.#when[0] : 0;
+    return this.length ? this.#c.when[0] : 0;
   }
 
   get end() {
-    return this.length ? this.#when[this.length - 1] : 0;
+    return this.length ? this.#c.when[this.length - 1] : 0;
   }
 
   get places() {
@@ -108,7 +90,7 @@ export class Tape {
       const number = columns[which]?.[index];
       return number ? number + base : 0;
     };
-    this.#grow(piece.first + piece.n);
+    this.#c.grow(piece.first + piece.n);
     for (let index = skip; index < piece.n; index++) {
       this.#put(piece.at[index], piece.seq[index], piece.type[index], piece.place[index], piece.progress[index], text(0, index),
         text(1, index), text(2, index), text(3, index), text(4, index), text(5, index), text(6, index), text(7, index)); // prettier-ignore
@@ -122,30 +104,31 @@ export class Tape {
    * @param {number} goal @param {number} siteName @param {number} siteUrl
    */
   #put(at, seq, type, place, progress, step, url, error, message, batch, goal, siteName, siteUrl) {
+    const c = this.#c;
     const index = this.length;
     if (index - (this.#keys.at(-1)?.at ?? -Infinity) >= Math.max(KEY, this.#places)) this.#keys.push({ at: index, rows: this.#last.slice(0, this.#places) });
     if (place >= this.#places) this.#addPlace(place);
     const before = this.#last[place];
     const deed = this.pairs[place][1] === null ? NOTHING : this.#deeds[type];
-    let state = before < 0 ? NONE : this.#state[before];
-    let attempt = before < 0 ? 0 : this.#attempt[before];
+    let state = before < 0 ? NONE : c.state[before];
+    let attempt = before < 0 ? 0 : c.attempt[before];
     let isFresh = before < 0;
-    this.#at[index] = at;
-    this.#when[index] = index ? Math.max(at, this.#when[index - 1]) : at;
-    this.#seq[index] = seq;
-    this.#type[index] = type;
-    this.#place[index] = place;
-    this.#message[index] = message;
-    this.#batch[index] = batch = this.#batchOf(batch, index);
-    this.#progress[index] = progress;
-    this.#step[index] = step;
-    this.#url[index] = url;
-    this.#before[index] = before;
+    c.at[index] = at;
+    c.when[index] = index ? Math.max(at, c.when[index - 1]) : at;
+    c.seq[index] = seq;
+    c.type[index] = type;
+    c.place[index] = place;
+    c.message[index] = message;
+    c.batch[index] = batch = this.#batchOf(batch, index);
+    c.progress[index] = progress;
+    c.step[index] = step;
+    c.url[index] = url;
+    c.before[index] = before;
     let counts = false;
     if (deed !== NOTHING) {
       if (opens(state, deed)) {
         attempt = this.attempts.length;
-        const number = isFresh || state === NONE ? 1 : this.attempts[this.#attempt[before]].number + 1;
+        const number = isFresh || state === NONE ? 1 : this.attempts[c.attempt[before]].number + 1;
         this.attempts.push({ place, number, batch, first: index, names: [], queued: NEVER, started: NEVER, ended: NEVER });
         state = 0;
         isFresh = true;
@@ -157,12 +140,12 @@ export class Tape {
       if (counts && found === FAILED) this.failures.push(index);
       if (counts && (goal || siteName || siteUrl)) this.#name(this.attempts[attempt], index, { goal, siteName, siteUrl });
     } else if (this.types[type] === "batch_completed") this.boundaries.push(index);
-    this.#state[index] = state;
-    this.#attempt[index] = attempt;
-    this.#error[index] = error;
-    this.#progressBy[index] = counts && progress >= 0 ? index : isFresh ? -1 : this.#progressBy[before];
-    this.#stepBy[index] = counts && step ? index : isFresh ? -1 : this.#stepBy[before];
-    this.#urlBy[index] = counts && url ? index : isFresh ? -1 : this.#urlBy[before];
+    c.state[index] = state;
+    c.attempt[index] = attempt;
+    c.error[index] = error;
+    c.progressBy[index] = counts && progress >= 0 ? index : isFresh ? -1 : c.progressBy[before];
+    c.stepBy[index] = counts && step ? index : isFresh ? -1 : c.stepBy[before];
+    c.urlBy[index] = counts && url ? index : isFresh ? -1 : c.urlBy[before];
     this.#last[place] = index;
     this.length = index + 1;
   }
@@ -203,12 +186,12 @@ export class Tape {
     let taken = 0;
     tape.catchUp = () => {
       const batch = this.batches.get(id);
-      tape.#grow(tape.length + this.length - taken);
+      tape.#c.grow(tape.length + this.length - taken);
       for (; taken < this.length; taken++) {
-        if (isExecution ? this.pairs[this.#place[taken]][0] !== id : this.#batch[taken] !== batch) continue;
-        const names = this.#namesAt(this.attempts[this.#attempt[taken]], taken);
-        tape.#put(this.#at[taken], this.#seq[taken], this.#type[taken], this.#place[taken], this.#progress[taken],
-          this.#step[taken], this.#url[taken], this.#error[taken], this.#message[taken], this.#batch[taken],
+        if (isExecution ? this.pairs[this.#c.place[taken]][0] !== id : this.#c.batch[taken] !== batch) continue;
+        const names = this.#namesAt(this.attempts[this.#c.attempt[taken]], taken);
+        tape.#put(this.#c.at[taken], this.#c.seq[taken], this.#c.type[taken], this.#c.place[taken], this.#c.progress[taken],
+          this.#c.step[taken], this.#c.url[taken], this.#c.error[taken], this.#c.message[taken], this.#c.batch[taken],
           names?.goal ?? 0, names?.siteName ?? 0, names?.siteUrl ?? 0); // prettier-ignore
       }
     };
@@ -225,7 +208,7 @@ export class Tape {
     let high = this.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#when[middle] <= us) low = middle + 1;
+      if (this.#c.when[middle] <= us) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -233,18 +216,18 @@ export class Tape {
 
   /** When an event counts as having happened. @param {number} index */
   whenOf(index) {
-    return this.#when[index];
+    return this.#c.when[index];
   }
 
   /** Make the rows what they were after `position` events. @param {number} position */
   seek(position) {
     if (position < this.position || position - this.position > Math.max(KEY, this.#places)) this.#jump(position);
     for (let index = this.position; index < position; index++) {
-      const where = this.#place[index];
+      const where = this.#c.place[index];
       const before = this.#rows[where];
-      const old = before < 0 ? NONE : this.#state[before];
-      const state = this.#state[index];
-      if (old !== state || (before >= 0 && this.#attempt[before] !== this.#attempt[index])) {
+      const old = before < 0 ? NONE : this.#c.state[before];
+      const state = this.#c.state[index];
+      if (old !== state || (before >= 0 && this.#c.attempt[before] !== this.#c.attempt[index])) {
         if (old !== NONE) this.counts[old]--;
         else this.size++;
         this.counts[state]++;
@@ -271,7 +254,7 @@ export class Tape {
     this.size = 0;
     this.counts = [0, 0, 0, 0, 0];
     for (let place = 0; place < key.rows.length; place++) {
-      const state = key.rows[place] < 0 ? NONE : this.#state[key.rows[place]];
+      const state = key.rows[place] < 0 ? NONE : this.#c.state[key.rows[place]];
       if (state === NONE) continue;
       this.size++;
       this.counts[state]++;
@@ -291,7 +274,7 @@ export class Tape {
     const events = new Float64Array(n);
     const failures = new Float64Array(n);
     const scale = n / Math.max(1, to - from);
-    const part = (/** @type {number} */ index) => Math.min(n - 1, Math.floor((this.#when[index] - from) * scale));
+    const part = (/** @type {number} */ index) => Math.min(n - 1, Math.floor((this.#c.when[index] - from) * scale));
     const first = from > this.begin ? this.countAt(from - 1) : 0;
     const last = to < this.end ? this.countAt(to) : this.length;
     for (let index = first; index < last; index++) events[part(index)]++;
@@ -304,7 +287,7 @@ export class Tape {
   /** @param {number} place */
   stateOf(place) {
     const index = this.#rows[place];
-    return index < 0 || index === undefined ? NONE : this.#state[index];
+    return index < 0 || index === undefined ? NONE : this.#c.state[index];
   }
 
   /** @param {number} place @returns {number} the event that made the row what it is */
@@ -315,18 +298,18 @@ export class Tape {
   /** @param {number} place @returns {Row} */
   rowAt(place) {
     const index = this.#rows[place];
-    const attempt = this.attempts[this.#attempt[index]];
+    const attempt = this.attempts[this.#c.attempt[index]];
     const text = (/** @type {number} */ number) => this.texts.at(number);
-    const moment = (/** @type {number} */ event) => (event <= index ? this.#at[event] : null);
+    const moment = (/** @type {number} */ event) => (event <= index ? this.#c.at[event] : null);
     const [queued, started, ended] = [moment(attempt.queued), moment(attempt.started), moment(attempt.ended)];
     const names = this.#namesAt(attempt, index);
     const by = (/** @type {Int32Array} */ tellers, /** @type {Uint32Array} */ texts) => (tellers[index] < 0 ? "" : text(texts[tellers[index]]));
-    const progress = this.#progressBy[index];
+    const progress = this.#c.progressBy[index];
     const [execution, job] = this.pairs[place];
     return {
-      execution: execution ?? "", job: job ?? "", batch: text(attempt.batch), state: this.#state[index], attempt: attempt.number,
-      progress: progress < 0 ? null : number(this.#progress[progress]), step: by(this.#stepBy, this.#step),
-      url: by(this.#urlBy, this.#url), error: ended === null ? "" : text(this.#error[attempt.ended]), queued, started, ended,
+      execution: execution ?? "", job: job ?? "", batch: text(attempt.batch), state: this.#c.state[index], attempt: attempt.number,
+      progress: progress < 0 ? null : number(this.#c.progress[progress]), step: by(this.#c.stepBy, this.#c.step),
+      url: by(this.#c.urlBy, this.#c.url), error: ended === null ? "" : text(this.#c.error[attempt.ended]), queued, started, ended,
       duration: started === null || ended === null ? null : (ended - started) / 1000,
       goal: text(names?.goal ?? 0), siteName: text(names?.siteName ?? 0), siteUrl: text(names?.siteUrl ?? 0),
     }; // prettier-ignore
@@ -344,7 +327,7 @@ export class Tape {
 
   /** Events of a place up to the position, newest first. @param {number} place */
   *eventsOf(place) {
-    for (let index = this.#rows[place] ?? -1; index >= 0; index = this.#before[index]) yield index;
+    for (let index = this.#rows[place] ?? -1; index >= 0; index = this.#c.before[index]) yield index;
   }
 
   /** The execution that an attempt is, where it stands at the position. @param {Attempt} attempt */
@@ -352,8 +335,8 @@ export class Tape {
     const is = (/** @type {number} */ event) => event < this.position;
     const end = is(attempt.ended) ? attempt.ended : -1;
     return {
-      from: this.#when[is(attempt.started) ? attempt.started : attempt.first], to: end < 0 ? null : this.#when[end],
-      state: end >= 0 ? this.#state[end] : is(attempt.started) ? 1 : this.#stateIn(attempt),
+      from: this.#c.when[is(attempt.started) ? attempt.started : attempt.first], to: end < 0 ? null : this.#c.when[end],
+      state: end >= 0 ? this.#c.state[end] : is(attempt.started) ? 1 : this.#stateIn(attempt),
     }; // prettier-ignore
   }
 
@@ -362,29 +345,29 @@ export class Tape {
     for (const which of this.ends) {
       const { started, ended } = this.attempts[which];
       if (ended >= this.position) return;
-      if (started !== NEVER) yield (this.#at[ended] - this.#at[started]) / 1000;
+      if (started !== NEVER) yield (this.#c.at[ended] - this.#c.at[started]) / 1000;
     }
   }
 
   /** @param {Attempt} attempt that did not end */
   #stateIn(attempt) {
     const index = this.#rows[attempt.place];
-    return index >= 0 && this.attempts[this.#attempt[index]] === attempt ? this.#state[index] : 0;
+    return index >= 0 && this.attempts[this.#c.attempt[index]] === attempt ? this.#c.state[index] : 0;
   }
 
   /** @param {number} index @returns {number} */
   placeAt(index) {
-    return this.#place[index];
+    return this.#c.place[index];
   }
 
   /** What an event itself said. @param {number} index @returns {Told} */
   eventAt(index) {
-    const [execution, job] = this.pairs[this.#place[index]];
+    const [execution, job] = this.pairs[this.#c.place[index]];
     const text = (/** @type {number} */ one) => this.texts.at(one);
     return {
-      index, seq: this.#seq[index], at: this.#at[index], type: this.types[this.#type[index]], execution: execution ?? "",
-      job: job ?? "", batch: text(this.#batch[index]), state: this.#state[index],
-      progress: number(this.#progress[index]), step: text(this.#step[index]), url: text(this.#url[index]), error: text(this.#error[index]), message: text(this.#message[index]),
+      index, seq: this.#c.seq[index], at: this.#c.at[index], type: this.types[this.#c.type[index]], execution: execution ?? "",
+      job: job ?? "", batch: text(this.#c.batch[index]), state: this.#c.state[index],
+      progress: number(this.#c.progress[index]), step: text(this.#c.step[index]), url: text(this.#c.url[index]), error: text(this.#c.error[index]), message: text(this.#c.message[index]),
     }; // prettier-ignore
   }
 
@@ -395,27 +378,6 @@ export class Tape {
       this.#rows = filled(this.#rows, 2 * (place + 1));
     }
     this.#places = place + 1;
-  }
-
-  /** @param {number} n */
-  #grow(n) {
-    this.#when = room(this.#when, n);
-    this.#at = room(this.#at, n);
-    this.#seq = room(this.#seq, n);
-    this.#type = room(this.#type, n);
-    this.#place = room(this.#place, n);
-    this.#state = room(this.#state, n);
-    this.#attempt = room(this.#attempt, n);
-    this.#progress = room(this.#progress, n);
-    this.#step = room(this.#step, n);
-    this.#url = room(this.#url, n);
-    this.#progressBy = room(this.#progressBy, n);
-    this.#stepBy = room(this.#stepBy, n);
-    this.#urlBy = room(this.#urlBy, n);
-    this.#error = room(this.#error, n);
-    this.#message = room(this.#message, n);
-    this.#batch = room(this.#batch, n);
-    this.#before = room(this.#before, n);
   }
 }
 
