@@ -179,7 +179,7 @@ def test_the_saved_table_escapes_what_events_say(client: Client) -> None:
 
 
 async def test_a_pump_tells_the_page_from_the_loop_and_ends(client: Client) -> None:
-    """Where threads cannot update a page: what changes while it is awaited goes out from the thread of the loop, and no other."""
+    """Where threads cannot update a page: what changes while it is awaited goes out from the loop's thread alone."""
     grid = ph.LiveGrid(client, batch_id="b")
     senders: list[tuple[str, str]] = []
 
@@ -206,7 +206,7 @@ def test_what_is_selected_is_checked_and_given_as_a_question(client: Client) -> 
     assert grid.get_state("selected") == {"selected": ["a", "a"]}
     grid.selected = None
     for wrong in ({"job": "a"}, {"job_id": 1}, {"job_id": "a", "batch_id": "b"}):
-        with pytest.raises(ValueError, match="write {'execution_id'"):
+        with pytest.raises(ValueError, match=r"write \{.execution_id"):
             grid.selected = wrong
     grid.close()
 

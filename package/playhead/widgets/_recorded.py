@@ -89,13 +89,15 @@ class Recorded(Watching):
         self._is_catching_up = True
         answer = self._client.events(**self._where).answer(COLUMNS)
         tables: list[pa.Table] = []
-        for table in _ahead(_tables(answer.reader)):
-            with self._guard:
+        tape = self._tape
+        with ThreadPoolExecutor(1, "playhead-read") as reading, ThreadPoolExecutor(1, "playhead-deflate") as deflating:
+            for table in _ahead(_tables(answer.reader), reading):
                 if self._over is None or self._over.is_set():
                     return answer.cursor
-                self._parts.append(self._tape.extend(table))
-            self._wake.set()
-            tables.append(table)
+                kept = deflating.submit(self._keep, tape, tape.encode(table), table.num_rows)
+                tables.append(table)
+        if tables:
+            kept.result()
         folded: pa.Table | None = None
         for table in tables:
             folded = fold(with_errors(table), folded)
@@ -105,6 +107,12 @@ class Recorded(Watching):
             with self._guard:
                 self._executions.go_on_from(rows)
         return answer.cursor
+
+    def _keep(self, tape: Tape, piece: bytes, rows: int) -> None:
+        deflated = tape.deflated(piece)
+        with self._guard:
+            self._parts.append(tape.keep(deflated, rows))
+        self._wake.set()
 
     def _restart(self) -> None:
         with self._guard:
@@ -164,13 +172,12 @@ def _tables(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(batches)
 
 
-def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def _ahead(tables: Iterator[pa.Table], pool: ThreadPoolExecutor) -> Iterator[pa.Table]:
     """The next is read while one is put on the tape."""
-    with ThreadPoolExecutor(1, "playhead-read") as pool:
+    following = pool.submit(next, tables, None)
+    while (table := following.result()) is not None:
         following = pool.submit(next, tables, None)
-        while (table := following.result()) is not None:
-            following = pool.submit(next, tables, None)
-            yield table
+        yield table
 
 
 def _execution(row: dict[str, Any]) -> Execution:

@@ -75,7 +75,7 @@ class Tape:
     def __init__(self) -> None:
         self.sealed: list[bytes] = []
         self.length = 0
-        self._sealed_length = 0
+        self._sealed_length = self._encoded = 0
         self._tail: list[Event] = []
         self._appended = 0
         self._places: dict[tuple[str | None, str | None], int] = {}
@@ -90,13 +90,26 @@ class Tape:
         self.length += len(events)
         return zipped(piece)
 
-    def extend(self, table: pa.Table) -> bytes:
-        """Put an events frame's rows at its end, at once a sealed piece; the piece."""
+    def encode(self, table: pa.Table) -> bytes:
+        """What an events frame's rows are once they are put at its end, by `keep`; several may be on their way, in order."""
         if self._tail:
             self.seal()
-        piece = self._piece(_of_table(table), self.length, len(self._places), len(self._types))
-        self.length += table.num_rows
-        return self._keep(zipped(piece, 6 if self.length <= _SMALL else 1))
+        piece = self._piece(_of_table(table), self._encoded, len(self._places), len(self._types))
+        self._encoded += table.num_rows
+        return piece
+
+    def deflated(self, piece: bytes) -> bytes:
+        """A piece that was encoded, as it travels."""
+        return zipped(piece, 6 if self.length <= _SMALL else 1)
+
+    def keep(self, piece: bytes, rows: int) -> bytes:
+        """Put rows that were encoded and deflated at its end, at once a sealed piece; the piece."""
+        self.length += rows
+        return self._keep(piece)
+
+    def extend(self, table: pa.Table) -> bytes:
+        """Put an events frame's rows at its end, at once a sealed piece; the piece as it travels."""
+        return self.keep(self.deflated(self.encode(table)), table.num_rows)
 
     @property
     def unsealed(self) -> int:
@@ -122,6 +135,7 @@ class Tape:
     def _keep(self, piece: bytes) -> bytes:
         self.sealed.append(piece)
         self._sealed_length = self.length
+        self._encoded = max(self._encoded, self.length)
         self._sealed_places, self._sealed_types = len(self._places), len(self._types)
         return piece
 
