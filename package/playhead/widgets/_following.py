@@ -57,6 +57,9 @@ class Following(Watching):
             self._cleared()
         self._wake.set()
 
+    def _is_caught_up(self) -> bool:
+        return self._watch is None or self._watch.status.state == "disconnected" or self._lag() == 0
+
     def __repr__(self) -> str:
         what = f"batch {self._batch!r}" if self._batch else "all batches"
         return f"<{type(self).__name__} of {what}: {len(self._places):,} executions>"

@@ -12,9 +12,6 @@ state, and is the whole as of then, so a page that is reloaded needs no word fro
 A beat every 2 s tells the page that the kernel is there; a page that hears nothing says so. What a page missed while it
 loaded is sent again whole: by the clock in a widget's first seconds until a page says what it has, and whenever one asks.
 
-The output of a cell carries a table beside the live view, for where there is neither kernel nor script (GitHub, nbconvert);
-it is told anew when nothing has changed for a while, and when the widget is closed or frozen.
-
 An event crosses about six threads' waits for the interpreter on its way, each as long as the switch interval while a cell
 computes. So while a widget is open that interval is 1 ms instead of Python's 5: publish to cell p99 107 -> 59 ms at 100
 events/s beside a busy loop, p50 44 -> 32 (tests/benchmarks/bench_cell.py). The loop is not measurably slower by it; a cell
@@ -25,21 +22,19 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import logging
-import os
 import sys
 import threading
 import time
 import weakref
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import anywidget
 import traitlets
 
 from playhead.client.status import ConnectionState
 from playhead.times import now
+from playhead.widgets._shown import Shown
 
 _STATIC = Path(__file__).parent / "static"
 _TICK_S = 0.05
@@ -47,7 +42,6 @@ _BYTES_A_S = 500_000
 _SWITCH_S = 0.001
 _BEAT_S = 2.0
 _WHOLE_AFTER_S = (0.7, 2.5, 6.0, 20.0)  # a page takes that long to load a widget's module; what was sent before is lost to it
-_QUIET_S, _TABLE_S = 3.0, 20.0  # the table is told anew so long after a change, and so long after the last time
 _log = logging.getLogger("playhead.widgets")
 Part = tuple[dict[str, Any], list[bytes]]
 
@@ -82,33 +76,25 @@ class _Turns:
 _turns = _Turns()
 
 
-class LiveWidget(anywidget.AnyWidget):
+class LiveWidget(Shown):
     """A widget with a thread that tells the page what changed; its subclasses say what that is."""
 
     _css = built("theme.css")
-    page = traitlets.Int(0).tag(sync=True, to_json=lambda value, widget: widget._whole())
-    # (cell, run of it) -> what it made and showed there: nobody sees those any more once it runs again
-    _shown_by: ClassVar[dict[str, tuple[str, list[LiveWidget]]]] = {}
+    page = traitlets.Int(0).tag(sync=True, to_json=lambda value, widget: widget._whole(), from_json=lambda value, widget: 0)
     _over: threading.Event | None = None
 
     def __init__(self, url: str, **traits: Any) -> None:
-        self._guard = threading.RLock()
+        self._begin_showing()
         self._wake, self._over = threading.Event(), threading.Event()
         self._url = url
         self._status = ConnectionState("reconnecting", "websocket", 0, now(), "connecting")
         self._notice = ""
         self._log_number = 0  # counts the logs seen: the page drops what it has of another one
         self._is_news = False
-        self._handles: list[Any] = []
-        self._made_in = _running_cell()
         self._maker = threading.current_thread()
-        self._is_read = False  # whether a page has spoken
         began = time.monotonic()
         self._wholes = [began + after for after in _WHOLE_AFTER_S]
         self._beat_at = began + _BEAT_S
-        self._quiet_at = began  # when something was last told
-        self._table_at = -_TABLE_S
-        self._is_table_old = True
         self._may_send_at = began
         self._is_pumped = False
         self._is_catching_up = False  # what a history holds is told as fast as it is read
@@ -138,10 +124,6 @@ class LiveWidget(anywidget.AnyWidget):
     def _extent(self) -> dict[str, Any]:
         """How much was sent, so that a page notices what it missed."""
         return {}
-
-    def _table(self) -> str:
-        """The last state as HTML, for a page without script or kernel."""
-        return ""
 
     def _answer(self, content: dict[str, Any]) -> None:
         """A page asks for something of the widget's own; in the kernel's main thread."""
@@ -259,81 +241,6 @@ class LiveWidget(anywidget.AnyWidget):
 
     # showing
 
-    def _table_due(self) -> float:
-        return max(self._quiet_at + _QUIET_S, self._table_at + _TABLE_S)
-
-    def _tell_table(self) -> None:
-        """Put the last state beside the live view of what was shown."""
-        self._is_table_old = False
-        self._table_at = time.monotonic()
-        if self._handles:
-            self._show_again(self._bundle())
-
-    def _show_again(self, bundle: tuple[dict[str, Any], dict[str, Any]]) -> None:
-        data, metadata = bundle
-        for handle in self._handles:
-            if handle is not None:
-                handle.update(data, metadata=metadata, raw=True)
-
-    def _bundle(self, html: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What is shown: the live view with the table beside it, or the HTML given in place of both."""
-        found = super()._repr_mimebundle_() if html is None else None
-        data, metadata = found if isinstance(found, tuple) else (found or {}, {})
-        beside = self._table() if html is None else html
-        return data | {"text/plain": repr(self)} | ({"text/html": beside} if beside else {}), metadata
-
-    def freeze(self) -> Any:
-        """
-        Turn what was shown into HTML that needs neither kernel nor server, and close the widget.
-
-        It searches, scrubs and plays as before, in JupyterLab and in ``nbconvert`` HTML; where scripts do not run, as on
-        GitHub, it is a table. Where the widget was not shown it is returned to be the output of the cell.
-        """
-        from playhead.widgets._frozen import frozen_html
-
-        with self._guard:
-            html = frozen_html(self._esm, self._css, self.get_state(), self._table(), repr(self))
-        self.close(html)
-        if any(handle is not None for handle in self._handles):
-            return None
-        from IPython.display import HTML
-
-        return HTML(html)
-
-    def save_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file that shows what the widget shows, to send to anybody; it needs nothing else. Returns its path."""
-        from playhead.widgets._frozen import document
-
-        with self._guard:
-            text = document(self._esm, self._css, self.get_state(), repr(self))
-        draft = Path(f"{os.fspath(path)}.part")
-        draft.write_text(text, encoding="utf-8")
-        return draft.replace(path)
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self._bundle()
-
-    def _ipython_display_(self, **options: Any) -> None:
-        from IPython.display import display
-
-        data, metadata = self._bundle()
-        self._handles.append(display(data, metadata=metadata, raw=True, display_id=True))
-        _tell_tables_after_cells(self)
-        self._replace_the_last_run()
-
-    def _replace_the_last_run(self) -> None:
-        """A cell that makes and shows a widget and runs again has lost the old one from sight: close it."""
-        here = _running_cell()
-        if here is None or here != self._made_in:
-            return
-        cell, run = here
-        last, shown = self._shown_by.get(cell, (run, []))
-        if last != run:
-            for old in shown:
-                old.close()
-            shown = []
-        self._shown_by[cell] = (run, [*shown, self])
-
     def _end(self) -> None:
         """Have the threads of the widget end; a thread in foreign code while the interpreter goes away takes it down."""
         if self._over is not None:
@@ -343,57 +250,24 @@ class LiveWidget(anywidget.AnyWidget):
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(5)
+        self._leave()  # a thread may have begun to listen meanwhile
 
-    def close(self, html: str | None = None) -> None:
+    def close(self) -> None:
         """Stop listening, leave the last state in place of the live view, and remove the widget; again is harmless."""
-        over = self._over
-        if over is not None and not over.is_set():
+        self._end_with(None)
+
+    def _end_with(self, html: str | None) -> None:
+        """Close it, and leave this behind; the table when not given."""
+        if self._over is not None and not self._over.is_set():
             self._end()
             _turns.release()
-            self._show_again(self._bundle(self._table() if html is None else html))
-        super().close()
+            self._leave_behind(self._table() if html is None else html)
 
 
 _open: weakref.WeakSet[LiveWidget] = weakref.WeakSet()
-_unread: weakref.WeakSet[LiveWidget] = weakref.WeakSet()
 
 
 @atexit.register
 def _end_all() -> None:
     for widget in list(_open):
         widget._end()
-
-
-def _tell_tables_after_cells(widget: LiveWidget) -> None:
-    """Where no page reads (nbclient, papermill), what is shown is as of the end of each cell."""
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
-    if shell is None:
-        return
-    if not _unread:
-        with contextlib.suppress(ValueError):
-            shell.events.unregister("post_run_cell", _after_cell)
-        shell.events.register("post_run_cell", _after_cell)
-    _unread.add(widget)
-
-
-def _after_cell(result: Any = None) -> None:
-    for widget in list(_unread):
-        if widget._is_read or widget._over is None or widget._over.is_set():
-            _unread.discard(widget)
-        elif widget._is_table_old:
-            with widget._guard:
-                widget._tell_table()
-
-
-def _running_cell() -> tuple[str, str] | None:
-    """The notebook cell that runs now, and this run of it; None outside a notebook."""
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
-    parent = shell.get_parent() if shell is not None and hasattr(shell, "get_parent") else None
-    if not parent:
-        return None
-    cell = (parent.get("metadata") or {}).get("cellId")
-    return (cell, parent["header"]["msg_id"]) if cell else None

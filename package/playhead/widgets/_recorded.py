@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import traitlets
 
+from playhead.client.status import ConnectionState
 from playhead.errors import PlayheadError
 from playhead.events import Event
 from playhead.state import Execution, Executions
+from playhead.times import now
 from playhead.widgets._arguments import checked_batch
 from playhead.widgets._live import Part
 from playhead.widgets._tape import COLUMNS, SEALED, Tape, with_errors
@@ -22,6 +24,7 @@ from playhead.widgets._watching import Watching
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
+_ON_THE_WAY = 2  # pieces that wait to be deflated
 _SEAL = 16_384  # events after which what has come is sealed
 _log = logging.getLogger("playhead.widgets")
 
@@ -47,6 +50,7 @@ class Recorded(Watching):
         self._tape = Tape()
         self._parts: list[bytes] = []
         self._pending: list[Event] = []
+        self._history_read = threading.Event()
         super().__init__(client, batch_id=batch_id, polling_interval=polling_interval, **traits)
         loader = threading.Thread(target=self._load, name=f"playhead-load-{type(self).__name__}", daemon=True)
         self._threads.append(loader)
@@ -64,6 +68,18 @@ class Recorded(Watching):
     # the history, in a thread of its own
 
     def _load(self) -> None:
+        try:
+            self._follow_on(self._history())
+        except PlayheadError as error:
+            self._told(ConnectionState("disconnected", "websocket", 0, now(), str(error)))
+        finally:
+            self._history_read.set()
+
+    def _is_caught_up(self) -> bool:
+        return self._history_read.is_set()
+
+    def _history(self) -> str:
+        """The position after the history, all of which is on the tape; or the start, and nothing is."""
         after = "start"
         try:
             after = self._read_history()
@@ -74,6 +90,9 @@ class Recorded(Watching):
         self._is_catching_up = False
         if after == "start":
             self._restart()
+        return after
+
+    def _follow_on(self, after: str) -> None:
         with self._guard:
             if self._over is None or self._over.is_set():
                 return
@@ -90,14 +109,17 @@ class Recorded(Watching):
         answer = self._client.events(**self._where).answer(COLUMNS)
         tables: list[pa.Table] = []
         tape = self._tape
+        kept: list[Future[None]] = []
         with ThreadPoolExecutor(1, "playhead-read") as reading, ThreadPoolExecutor(1, "playhead-deflate") as deflating:
             for table in _ahead(_tables(answer.reader), reading):
                 if self._over is None or self._over.is_set():
                     return answer.cursor
-                kept = deflating.submit(self._keep, tape, tape.encode(table), table.num_rows)
+                if len(kept) > _ON_THE_WAY:
+                    kept.pop(0).result()
+                kept.append(deflating.submit(self._keep, tape, tape.encode(table), table.num_rows))
                 tables.append(table)
-        if tables:
-            kept.result()
+            for one in kept:
+                one.result()
         folded: pa.Table | None = None
         for table in tables:
             folded = fold(with_errors(table), folded)
@@ -149,6 +171,9 @@ class Recorded(Watching):
         return (self._extent(), pieces) if pieces else None
 
     def _rows(self) -> dict[str, Any]:
+        if self._pending:
+            self._parts.append(self._tape.append(self._pending))
+            self._pending = []
         return {"pieces": self._tape.pieces()} | self._extent()
 
     def _extent(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import traitlets
@@ -13,6 +14,7 @@ from playhead.widgets._arguments import checked_batch, checked_client, checked_s
 from playhead.widgets._live import LiveWidget
 from playhead.widgets._table import static_table
 
+_SETTLE_S = 60.0
 NOTICES = {
     "epoch": "The log was recreated: this is the new one, from its start.",
     "trimmed": "Older events were deleted meanwhile: this is what the log still holds.",
@@ -73,6 +75,17 @@ class Watching(LiveWidget):
     def _leave(self) -> None:
         if self._watch is not None:
             self._watch.close()
+
+    def _settle(self) -> None:
+        end = time.monotonic() + _SETTLE_S
+        while not self._is_caught_up():
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self!r} still reads the history; try again when it is shown")
+            time.sleep(0.02)
+
+    def _is_caught_up(self) -> bool:
+        """Whether what there was when the widget was made is here, or cannot be had."""
+        return True
 
     @property
     def _title(self) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import msgspec
 
 from playhead.client.api import Client
 from playhead.columns import known_fields, micros
+from playhead.errors import PlayheadError
 from playhead.events import Event
 from playhead.state import STATES, Execution
 from playhead.widgets._following import Following
@@ -110,11 +112,24 @@ class LiveGrid(Following):
         place = content.get("place")
         if content.get("kind") != "story" or not isinstance(place, int) or not 0 <= place < len(self._newest):
             return
-        row = self._newest[place]
-        events = list(self._client.events(execution_id=row.execution_id, job_id=row.job_id, batch_id=self._batch))
-        events = [event for event in events if event.execution_id == row.execution_id and event.seq >= row.first_seq]
-        listed = [_told(event) for event in events[: -_MOST_EVENTS - 1 : -1]]
-        self.send({"kind": "story", "place": place, "count": len(events)}, buffers=[_encode(listed)])
+        row = msgspec.structs.replace(self._newest[place])
+        asked = (place, self._log_number, row)
+        threading.Thread(target=self._tell_story, args=asked, name="playhead-story", daemon=True).start()
+
+    def _tell_story(self, place: int, log: int, row: Execution) -> None:
+        """What a card lists of an attempt, asked for beside all that goes on."""
+        events: list[Event] = []
+        note = ""
+        try:
+            asked = self._client.events(execution_id=row.execution_id, job_id=row.job_id, batch_id=self._batch)
+            events = [one for one in asked if one.execution_id == row.execution_id and one.seq >= row.first_seq]
+        except PlayheadError as error:
+            note = f"the events could not be read: {error}"
+        listed = _encode([_told(event) for event in events[: -_MOST_EVENTS - 1 : -1]])
+        told = {"kind": "story", "place": place, "log": log, "attempt": row.attempt, "count": len(events), "note": note}
+        with self._guard:
+            if self._over is not None and not self._over.is_set():
+                self.send(told | self._extent(), buffers=[listed])
 
 
 def _told(event: Event) -> dict[str, Any]:

@@ -88,12 +88,36 @@ export class Channel {
   /** Inflating takes a moment: what comes meanwhile waits its turn. @param {DataView[]} views @param {(pieces: Uint8Array[]) => void} act */
   #inOrder(views, act) {
     const pieces = views.map((view) => unzipped(bytesOf(view)));
-    if (!this.#waiting && pieces.every((piece) => piece instanceof Uint8Array)) return act(/** @type {Uint8Array[]} */ (pieces));
+    if (!this.#waiting && pieces.every((piece) => piece instanceof Uint8Array)) return this.#try(() => act(/** @type {Uint8Array[]} */ (pieces)));
     this.#waiting++;
-    this.#before = Promise.all([this.#before, ...pieces]).then(([, ...found]) => {
-      this.#waiting--;
-      act(/** @type {Uint8Array[]} */ (found));
-    }).catch((error) => console.error("playhead: a message could not be read", error));
+    const all = Promise.all(pieces);
+    all.catch(() => {}); // told below, in its turn
+    this.#before = this.#before.then(async () => {
+      try {
+        const found = await all;
+        this.#try(() => act(found));
+      } catch (error) {
+        this.#broken(error);
+      } finally {
+        this.#waiting--;
+      }
+    });
+  }
+
+  /** @param {() => void} act */
+  #try(act) {
+    try {
+      act();
+    } catch (error) {
+      this.#broken(error);
+    }
+  }
+
+  /** @param {unknown} error */
+  #broken(error) {
+    console.error("playhead: a part of what the kernel told could not be read", error);
+    this.notice = "A part of it could not be read, so something is missing here; run the cell again to read it anew.";
+    this.changed.tell();
   }
 
   /** @param {Partial<Told>} told @param {number} at */

@@ -20,6 +20,7 @@ export default () => {
     /** @param {Context} context */
     initialize({ model }) {
       deck.tapeOf = () => {
+        open.fill(-1);
         tapes = model.get("sides").map((/** @type {string} */ id) => deck.whole.only(id, model.get("by") === "execution"));
         return /** @type {any} */ (new Pair(/** @type {[any, any]} */ (tapes)));
       };

@@ -67,7 +67,7 @@ export class Deck {
 
   /** The marker or the tape has changed: the rows follow, and the clock runs while it plays. */
   moved() {
-    this.tape.catchUp();
+    if (this.tape.catchUp()) this.marker.loosen();
     this.tape.seek(this.marker.isLive ? this.tape.length : this.marker.position);
     if (this.marker.isPlaying && !this.#clock) {
       this.#before = performance.now();

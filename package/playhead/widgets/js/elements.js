@@ -33,6 +33,11 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Set a length in the style only when it differs. @param {HTMLElement} element @param {"height"} name @param {string} value */
+export function put(element, name, value) {
+  if (element.style[name] !== value) element.style[name] = value;
+}
+
 /** A sentence in which `backticks` are code. @param {HTMLElement} element @param {string} text */
 export function sayWithCode(element, text) {
   if (element.textContent === text.replaceAll("`", "")) return;

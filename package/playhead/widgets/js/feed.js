@@ -1,7 +1,7 @@
 // The events up to the marker, newest first: all of them, or those asked for, and how many are left out. Only lines in sight
 // are in the document.
 import { saidBy } from "./card.js";
-import { choice, eachFrame, h, keyed, say, searchField } from "./elements.js";
+import { choice, eachFrame, h, keyed, put, say, searchField } from "./elements.js";
 import { GLYPHS, STATES, clockUtc, count } from "./words.js";
 
 const LINE = 24;
@@ -24,6 +24,7 @@ export class FeedView {
   #matching = 0;
   #looked = 0;
   #before = 0;
+  #top = 0;
   /** @type {Tape | null} */
   #tape = null;
   #deck;
@@ -34,7 +35,10 @@ export class FeedView {
     this.#deck = deck;
     this.#most = most;
     root.append(h("div", { class: "ph-tools" }, this.#search, this.#kind, this.#count), this.#view, this.#more);
-    this.#view.addEventListener("scroll", () => this.#frame.ask(), { passive: true });
+    this.#view.addEventListener("scroll", () => {
+      this.#top = this.#view.scrollTop;
+      this.#frame.ask();
+    }, { passive: true }); // prettier-ignore
     this.#view.addEventListener("click", (event) => this.#click(event));
     this.#view.addEventListener("keydown", (event) => {
       if (event.key === "Escape") deck.select(-1);
@@ -58,7 +62,7 @@ export class FeedView {
 
   #anew() {
     this.#matching = this.#looked = this.#before = 0;
-    this.#view.scrollTop = 0;
+    this.#view.scrollTop = this.#top = 0;
     this.ask();
   }
 
@@ -123,18 +127,19 @@ export class FeedView {
     if (tape !== this.#tape) {
       this.#tape = tape;
       this.#matching = this.#looked = this.#before = 0;
+      for (const line of this.#lines) delete line.dataset.index;
     }
     const isNarrow = this.#isNarrow;
     if (isNarrow) this.#look(tape);
     const n = isNarrow ? this.#foundTo(tape.position) : tape.position;
     const visible = Math.min(this.#most, n);
-    this.#view.style.height = `${Math.max(1, visible) * LINE}px`;
+    put(this.#view, "height", `${Math.max(1, visible) * LINE}px`);
     this.#view.hidden = !n;
-    this.#pad.style.height = `${n * LINE}px`;
-    this.#view.setAttribute("aria-rowcount", String(n));
-    if (this.#view.scrollTop > 1 && n !== this.#before) this.#view.scrollTop += (n - this.#before) * LINE; // what is read stays in sight
+    put(this.#pad, "height", `${n * LINE}px`);
+    if (this.#view.ariaRowCount !== String(n)) this.#view.ariaRowCount = String(n);
+    if (this.#top > 1 && n !== this.#before) this.#view.scrollTop = this.#top = Math.max(0, this.#top + (n - this.#before) * LINE); // what is read stays in sight
     this.#before = n;
-    const top = Math.max(0, Math.min(this.#view.scrollTop, (n - visible) * LINE));
+    const top = Math.max(0, Math.min(this.#top, (n - visible) * LINE));
     const first = Math.floor(top / LINE);
     const wanted = Math.min(n - first, visible + 1);
     while (this.#lines.length < wanted) this.#addLine();

@@ -28,6 +28,8 @@ export class GanttView {
   /** What is seen, in microseconds; null while it is all. @type {{from: number, to: number} | null} */
   #window = null;
   #scroll = 0;
+  /** @type {unknown} */
+  #tape = null;
   #height = 0;
   /** @type {Bar[]} */
   #bars = [];
@@ -158,14 +160,16 @@ export class GanttView {
       if (isOnStrip) seek(moved);
       else if (isDragged && this.#window) this.#look(from - ((moved.clientX - begun) / this.#canvas.clientWidth) * (to - from), to - from);
     };
+    const held = new AbortController();
     const up = (/** @type {PointerEvent} */ moved) => {
-      this.#canvas.removeEventListener("pointermove", move);
-      this.#canvas.removeEventListener("pointerup", up);
+      held.abort();
       if (isOnStrip) seek(moved);
       else if (!isDragged) this.#select(moved);
     };
-    this.#canvas.addEventListener("pointermove", move);
-    this.#canvas.addEventListener("pointerup", up);
+    const { signal } = held;
+    this.#canvas.addEventListener("pointermove", move, { signal });
+    this.#canvas.addEventListener("pointerup", up, { signal });
+    this.#canvas.addEventListener("pointercancel", () => held.abort(), { signal });
   }
 
   /** @param {PointerEvent} event @returns {Bar | undefined} */
@@ -206,8 +210,15 @@ export class GanttView {
 
   #paint() {
     const { tape, marker, selected } = this.#deck;
+    if (tape !== this.#tape) {
+      this.#tape = tape;
+      this.#window = null;
+      this.#scroll = 0;
+      this.#profile.key = "";
+    }
     this.#lanes.extend(tape);
     const tall = this.#laneHeight();
+    this.#scroll = Math.max(0, Math.min(this.#scroll, tall * this.#lanes.count - this.#height));
     const lanes = Math.min(this.#height, Math.max(1, this.#lanes.count) * tall);
     const [width, height] = [this.#canvas.clientWidth, STRIP + lanes + AXIS];
     this.#canvas.style.height = `${height}px`;

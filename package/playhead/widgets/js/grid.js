@@ -1,7 +1,7 @@
 // The grid of executions: a summary, what is asked of it, the rows in sight, one of them in full, and how many are out of
 // sight or left out. Only rows in sight are in the document.
 import { Card } from "./card.js";
-import { Announcer, button, choice, eachFrame, h, keyed, newId, say, searchField } from "./elements.js";
+import { Announcer, button, choice, eachFrame, h, keyed, newId, put, say, searchField } from "./elements.js";
 import { LINE, Line } from "./line.js";
 import { Viewer, everything, narrows } from "./order.js";
 import { GLYPHS, SHOWN, STATES, count } from "./words.js";
@@ -46,6 +46,7 @@ export class GridView {
   #frame = eachFrame(() => this.#paint());
   #announcer = new Announcer();
   #later = 0;
+  #top = 0;
   #id = newId();
   #card;
   #source;
@@ -72,7 +73,10 @@ export class GridView {
     const shares = h("div", { class: "ph-shares", "aria-hidden": "true" }, ...[2, 3, 4, 1, 0].map((state) => this.#parts[state]));
     const left = h("div", { class: "ph-left" }, this.#hidden, this.#clear);
     root.append(h("div", { class: "ph-bar-of-grid" }, summary, tools), shares, left, this.#view, this.#more, this.#card.element, this.#announcer.element);
-    this.#view.addEventListener("scroll", () => this.#frame.ask(), { passive: true });
+    this.#view.addEventListener("scroll", () => {
+      this.#top = this.#view.scrollTop; // read here, not between writes, which would have the page laid out at each frame
+      this.#frame.ask();
+    }, { passive: true }); // prettier-ignore
     this.#view.addEventListener("keydown", (event) => this.#key(event));
     this.#view.addEventListener("click", (event) => this.#click(event));
     this.#paint();
@@ -178,12 +182,12 @@ export class GridView {
     const { entries, groups } = this.#shown;
     const n = entries.length;
     const visible = Math.min(this.#most, n);
-    this.#view.style.height = `${visible * LINE}px`;
+    put(this.#view, "height", `${visible * LINE}px`);
     this.#view.hidden = !n;
-    this.#pad.style.height = `${n * LINE}px`;
-    this.#view.setAttribute("aria-rowcount", String(n));
+    put(this.#pad, "height", `${n * LINE}px`);
+    if (this.#view.ariaRowCount !== String(n)) this.#view.ariaRowCount = String(n);
     this.#active = Math.max(0, Math.min(this.#active, n - 1));
-    const top = Math.max(0, Math.min(this.#view.scrollTop, (n - visible) * LINE));
+    const top = Math.max(0, Math.min(this.#top, (n - visible) * LINE));
     const first = Math.floor(top / LINE);
     const wanted = Math.min(n - first, visible + 1);
     while (this.#lines.length < wanted) {
@@ -199,9 +203,8 @@ export class GridView {
       const key = entry < 0 ? groups[-1 - entry] : rows.keyOf(entry);
       line.move(at);
       line.mark(entry >= 0 && entry === selected, at === this.#active);
-      if (at === this.#active) this.#view.setAttribute("aria-activedescendant", line.element.id);
+      if (at === this.#active && this.#view.getAttribute("aria-activedescendant") !== line.element.id) this.#view.setAttribute("aria-activedescendant", line.element.id);
       if (line.entry === entry && line.key === key) continue;
-      line.element.classList.toggle("ph-jump", line.entry !== entry); // a bar does not glide from one job to another
       line.entry = entry;
       line.key = key;
       if (entry < 0) line.head(groups[-1 - entry], this.#query.folded.has(groups[-1 - entry].batch));

@@ -1,16 +1,19 @@
 // What is to be saved, deflated in the background so that it is at hand when a notebook is saved, which waits for nothing.
 
 const QUIET_MS = 1000;
-const OFTEN_MS = 5000; // at most, while it keeps changing
+const OFTEN_MS = 5000; // at most, while it keeps changing,
+const SHARE = 100; // and for at most a hundredth of the time
 
+/** @template T */
 export class Keeper {
-  /** @type {DataView | null} */
-  bytes = null;
+  /** What was kept, and which state of it. @type {{about: T, bytes: DataView} | null} */
+  kept = null;
   #timer = 0;
   #made = 0;
+  #took = 0;
   #source;
 
-  /** @param {() => unknown} source what is to be saved, as JSON */
+  /** @param {() => {about: T, value: unknown}} source what is to be saved, as JSON, and which state of it that is */
   constructor(source) {
     this.#source = source;
   }
@@ -18,9 +21,10 @@ export class Keeper {
   /** It has changed. */
   ask() {
     const now = Date.now();
-    if (this.#timer && now - this.#made > OFTEN_MS) return; // due already
+    const often = Math.max(OFTEN_MS, this.#took * SHARE);
+    if (this.#timer && now - this.#made > often) return; // due already
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#make(), this.bytes && now - this.#made < OFTEN_MS ? Math.max(QUIET_MS, OFTEN_MS + this.#made - now) : QUIET_MS);
+    this.#timer = setTimeout(() => this.#make(), this.kept ? Math.max(QUIET_MS, often + this.#made - now) : QUIET_MS);
   }
 
   stop() {
@@ -30,11 +34,14 @@ export class Keeper {
   async #make() {
     this.#timer = 0;
     this.#made = Date.now();
-    const text = new TextEncoder().encode(JSON.stringify(this.#source()));
+    const begun = performance.now();
+    const { about, value } = this.#source();
+    const text = new TextEncoder().encode(JSON.stringify(value));
+    this.#took = performance.now() - begun;
     const deflated = await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer();
     const found = new Uint8Array(4 + deflated.byteLength);
     found.set(new TextEncoder().encode("zlib"));
     found.set(new Uint8Array(deflated), 4);
-    this.bytes = new DataView(found.buffer);
+    this.kept = { about, bytes: new DataView(found.buffer) };
   }
 }

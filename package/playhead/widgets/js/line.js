@@ -48,7 +48,7 @@ export class Line {
 
   /** Whether it is the one looked at, or the one that keys speak to. @param {boolean} isSelected @param {boolean} isActive */
   mark(isSelected, isActive) {
-    this.element.setAttribute("aria-selected", String(isSelected));
+    if (this.element.ariaSelected !== String(isSelected)) this.element.ariaSelected = String(isSelected);
     this.element.classList.toggle("ph-active", isActive);
   }
 

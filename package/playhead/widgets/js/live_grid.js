@@ -7,6 +7,7 @@ import { RowStore } from "./row_store.js";
 import { keepInNotebook } from "./saving.js";
 import { Keeper } from "./keeper.js";
 import { kept } from "./views.js";
+import { count } from "./words.js";
 
 /** @typedef {{model: import("./channel.js").Model, el: HTMLElement}} Context */
 
@@ -14,10 +15,11 @@ export default () => {
   const rows = new RowStore();
   const channel = new Channel();
   const changed = new Signal();
-  const keeper = new Keeper(() => rows.columns());
-  /** Stories that the kernel told: of a place at a revision. @type {Map<number, {count: number, events: any[]}>} */
+  const keeper = new Keeper(() => ({ about: { log: rows.log, rev: rows.rev }, value: rows.columns() }));
+  /** What the kernel told of the events of an attempt. @type {Map<number, {attempt: number, count: number, events: any[], note: string}>} */
   const stories = new Map();
   let selected = -1;
+  let log = -1;
   return {
     /** @param {Context} context */
     initialize({ model }) {
@@ -26,31 +28,36 @@ export default () => {
         selected = pair ? rows.placeOf(pair[0], pair[1]) : -1;
         changed.tell();
       };
+      /** Places are of a log: those of another one are not these. */
+      const settle = () => {
+        if (log !== rows.log) stories.clear();
+        if (log !== rows.log || selected < 0) choose();
+        log = rows.log;
+        changed.tell();
+        keeper.ask();
+      };
       const close = channel.open(
         model,
         (page, [bytes]) => {
           if (!bytes) return;
           rows.restore(page.log, page.rev, jsonOf(bytes));
-          choose();
-          keeper.ask();
+          settle();
         },
         (message, [bytes]) => {
           if (message.kind === "story") {
-            stories.set(message.place, { count: message.count, events: jsonOf(bytes) });
+            if (message.log === rows.log) stories.set(message.place, { ...message, events: jsonOf(bytes) });
             changed.tell();
             return true;
           }
           if (message.kind !== "rows") return rows.isAt(message.log, message.rev);
           const isWhole = rows.take(message.log, message.rev, jsonOf(bytes));
-          if (selected < 0 && model.get("selected")) choose();
-          changed.tell();
-          keeper.ask();
+          settle();
           return isWhole;
         },
         () => ({ log: rows.log, rev: rows.rev }),
       );
       const forget = keepInNotebook(model, () =>
-        keeper.bytes && { ...model.get("page"), log: rows.log, rev: rows.rev, status: channel.status, notice: channel.notice, time: channel.heard, pieces: [keeper.bytes] });
+        keeper.kept && { ...keeper.kept.about, status: channel.status, notice: channel.notice, time: channel.heard, pieces: [keeper.kept.bytes] });
       model.on("change:selected", choose);
       return () => {
         close();
@@ -75,12 +82,14 @@ export default () => {
       };
       /** @param {number} place */
       const story = (place) => {
-        const known = stories.get(place);
+        const told = stories.get(place);
+        const known = told?.attempt === rows.rowAt(place).attempt ? told : undefined;
         const total = rows.eventsTo(place);
         const listed = known?.events ?? [];
         const later = total - (known?.count ?? 0);
-        const note = !known ? `${total.toLocaleString("en")} events; they are listed once the kernel has time to tell them`
-          : later > 0 ? `${total.toLocaleString("en")} events, newest first; the ${later.toLocaleString("en")} newest came after this list` : ""; // prettier-ignore
+        const many = count(total, "event");
+        const why = channel.status.state === "saved" ? "this copy has no list of them" : "they are listed once the kernel has time to tell them";
+        const note = known?.note || (!known ? `${many}; ${why}` : later > 0 ? `${many}, newest first; the newest ${later.toLocaleString("en")} came after this list` : "");
         return { count: known?.count ?? total, events: () => listed, note };
       };
       const now = () => (channel.silentSince === null ? Date.now() * 1000 : null);

@@ -83,6 +83,11 @@ export class Marker {
     return true;
   }
 
+  /** Events have come among those that had happened: what holds is the moment. */
+  loosen() {
+    this.#position = -1;
+  }
+
   goLive() {
     this.isLive = true;
     this.isPlaying = false;

@@ -84,9 +84,13 @@ class Words {
 /** Makes views of rows; keeps what a search has looked at. */
 export class Viewer {
   #words = new Words();
+  /** @type {Rows | null} */
+  #rows = null;
 
   /** @param {Rows} rows @param {Query} query @returns {View} */
   view(rows, query) {
+    if (rows !== this.#rows) this.#words = new Words();
+    this.#rows = rows;
     /** @type {Int32Array} */
     let order = orderOf(rows);
     if (query.states.size) order = order.filter((place) => query.states.has(rows.stateOf(place)));

@@ -31,11 +31,11 @@ export class Pair {
     return this.length ? this.#offsets[this.length - 1] : 0;
   }
 
-  /** Merge what has come to either. */
+  /** Merge what has come to either; true when there was anything. */
   catchUp() {
     for (const side of this.#sides) side.catchUp();
     const [one, other] = this.#sides;
-    if (one.length + other.length === this.length) return;
+    if (one.length + other.length === this.length) return false;
     const offsets = new Float64Array(one.length + other.length);
     const firsts = new Uint32Array(offsets.length + 1);
     for (let index = 0, a = 0, b = 0; index < offsets.length; index++) {
@@ -49,6 +49,7 @@ export class Pair {
     this.#offsets = offsets;
     this.#firsts = firsts;
     this.failures = this.#sides.flatMap((side) => side.failures.map((index) => this.countAt(side.whenOf(index) - side.begin) - 1)).sort((a, b) => a - b);
+    return true;
   }
 
   /** @param {number} index */

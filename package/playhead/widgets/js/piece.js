@@ -31,7 +31,10 @@ export function bytesOf(view) {
  */
 export function unzipped(bytes) {
   if (bytes.length < 4 || String.fromCharCode(...bytes.subarray(0, 4)) !== "zlib") return bytes;
-  return new Response(new Blob([bytes.subarray(4)]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer().then((found) => new Uint8Array(found));
+  const { readable, writable } = new DecompressionStream("deflate");
+  const writer = writable.getWriter();
+  const written = Promise.all([writer.write(bytes.subarray(4)), writer.close()]);
+  return Promise.all([new Response(readable).arrayBuffer(), written]).then(([found]) => new Uint8Array(found));
 }
 
 /** @param {Uint8Array} bytes @returns {Piece} */

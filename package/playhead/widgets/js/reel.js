@@ -43,22 +43,27 @@ export class Reel {
   /** @param {Model} model @returns {() => void} the way out */
   open(model) {
     const { deck } = this;
-    /** What the kernel has. @type {number | null} */
+    /** What the kernel has of the marker. @type {number | null} */
     let known = model.get("at");
-    /** Where the kernel wants the marker once the recording is that long. @type {number | null} */
+    /** Where the kernel wants the marker, as far as the recording goes that far; and where it was put for that. @type {number | null} */
     let wish = known;
+    /** @type {number | null} */
+    let placed = null;
+    /** What the kernel has of the selection; and what it wants selected once that has come. */
     let chosen = JSON.stringify(model.get("selected") ?? null);
+    /** @type {import("./piece.js").Pair | null} */
+    let wanted = model.get("selected") ?? null;
     let timer = 0;
     const position = () => (deck.marker.isLive ? null : Math.round(deck.marker.at));
-    const selected = () => JSON.stringify(deck.selected < 0 ? null : deck.whole.pairs[deck.selected]);
+    const selected = () => (deck.selected >= 0 ? JSON.stringify(deck.whole.pairs[deck.selected]) : wanted ? chosen : "null");
     const tell = () => {
       if (timer) return;
-      if (!deck.marker.isLive) wish = null; // moved here meanwhile
+      if (placed !== null && (deck.marker.isLive || deck.marker.at !== placed)) wish = placed = null; // moved here meanwhile
+      if (deck.selected >= 0) wanted = null;
       const isMoved = wish === null && position() !== known;
       if (!isMoved && selected() === chosen) return;
       if (isMoved) model.set("at", (known = position()));
-      chosen = selected();
-      model.set("selected", JSON.parse(chosen));
+      if (selected() !== chosen) model.set("selected", JSON.parse((chosen = selected())));
       model.save_changes();
       timer = setTimeout(() => {
         timer = 0;
@@ -69,22 +74,30 @@ export class Reel {
       const at = model.get("at");
       if (at === known) return;
       known = wish = at;
+      placed = null;
       if (at === null) deck.marker.goLive();
-      this.deck.moved();
+      deck.moved();
       settle();
     };
+    /** As far as the recording goes by now. */
     const settle = () => {
-      if (wish !== null && deck.whole.length && wish <= deck.whole.end) {
-        deck.marker.freeze(wish);
-        wish = null;
-        deck.moved();
+      if (wanted) {
+        const place = deck.whole.placeOf(wanted[0], /** @type {string} */ (wanted[1]));
+        if (place >= 0) deck.select(place);
       }
+      if (wish === null || !deck.tape.length) return;
+      deck.marker.freeze(wish);
+      placed = deck.marker.at;
+      if (wish <= deck.tape.end) wish = placed = null;
+      deck.moved();
     };
     const choose = () => {
       const pair = model.get("selected") ?? null;
       if (JSON.stringify(pair) === chosen) return;
       chosen = JSON.stringify(pair);
-      deck.select(pair ? deck.whole.placeOf(pair[0], pair[1]) : -1);
+      wanted = pair;
+      deck.select(-1);
+      settle();
     };
     const close = this.channel.open(
       model,
@@ -92,8 +105,6 @@ export class Reel {
         if (deck.isOld(page.log)) return;
         this.#take(page.log, page.pieces, pieces);
         settle();
-        chosen = "";
-        choose();
       },
       (message, pieces, raw) => {
         if (message.kind === "rows" && !deck.isOld(message.log)) {
@@ -106,7 +117,7 @@ export class Reel {
       () => ({ log: this.#log, length: deck.whole.length }),
     );
     const leave = deck.changed.listen(tell);
-    const forget = keepInNotebook(model, () => ({ ...model.get("page"), log: this.#log, status: this.channel.status, notice: this.channel.notice, time: this.channel.heard, pieces: this.#pieces.all() }));
+    const forget = keepInNotebook(model, () => ({ length: deck.whole.length, log: this.#log, status: this.channel.status, notice: this.channel.notice, time: this.channel.heard, pieces: this.#pieces.all() }));
     model.on("change:at", obey);
     model.on("change:selected", choose);
     return () => {

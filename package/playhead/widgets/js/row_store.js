@@ -36,7 +36,7 @@ export class RowStore {
    * @param {any[][]} columns a list for each part of a row, in their order
    */
   restore(log, rev, columns) {
-    if (log < this.log || (log === this.log && rev < this.rev)) return;
+    if (log < this.log || (log === this.log && rev <= this.rev)) return;
     this.log = log;
     this.rev = rev;
     this.counts = [0, 0, 0, 0, 0];

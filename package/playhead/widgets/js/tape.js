@@ -194,13 +194,16 @@ export class Tape {
           this.#c.step[taken], this.#c.url[taken], this.#c.error[taken], this.#c.message[taken], this.#c.batch[taken],
           names?.goal ?? 0, names?.siteName ?? 0, names?.siteUrl ?? 0); // prettier-ignore
       }
+      return false;
     };
     tape.catchUp();
     return tape;
   }
 
-  /** Take what has come to the tape that this is a part of. */
-  catchUp() {}
+  /** Take what has come to the tape that this is a part of; true when that moves what was there. @returns {boolean} */
+  catchUp() {
+    return false;
+  }
 
   /** How many events had happened at a time. @param {number} us */
   countAt(us) {

@@ -26,10 +26,12 @@ export function kept(make) {
       });
       one.owner = owner;
     } else {
-      const made = { view: make({ model, el }), seen: now, owner, tops: new Map(), focus: /** @type {HTMLElement | null} */ (null), timer: 0 };
-      made.timer = setInterval(() => {
+      const made = { view: make({ model, el }), seen: -Infinity, owner, tops: new Map(), focus: /** @type {HTMLElement | null} */ (null), timer: 0 };
+      const see = () => {
         if (made.view.root.isConnected) made.seen = performance.now();
-      }, 500);
+      };
+      requestAnimationFrame(see);
+      made.timer = setInterval(see, 500);
       const { root } = made.view;
       root.addEventListener("scroll", (event) => made.tops.set(/** @type {Element} */ (event.target), /** @type {Element} */ (event.target).scrollTop), true);
       root.addEventListener("focusin", (event) => (made.focus = /** @type {HTMLElement} */ (event.target)));
