@@ -238,3 +238,19 @@ def test_a_history_that_breaks_off_is_followed_instead(client: Client, monkeypat
     assert (page["log"], page["length"]) == (1, 5_000)
     assert sum(header_of(piece)["n"] for piece in page["pieces"]) == 5_000
     player.close()
+
+
+def test_of_a_long_log_the_newest_is_held_and_the_rest_is_said(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All batches: the newest events, how many there are before them, and what to do; a batch that is named is held whole."""
+    monkeypatch.setattr(_recorded, "_MOST", 100)
+    client.publish([event("progress", f"job {n % 50}") for n in range(250)])
+    client.flush()
+    dashboard, player = ph.Dashboard(client), ph.ReplayPlayer(client, batch_id="b")
+    wait_for(lambda: (dashboard._tape.length, player._tape.length) == (100, 250))
+    page = dashboard.get_state("page")["page"]
+    assert "The newest 100 events are held here; the log begins 150 before them." in page["notice"]
+    assert header_of(page["pieces"][0])["seq"] == 151
+    client.publish(event("started", "later"))
+    wait_for(lambda: (len(dashboard._tape.pieces()), dashboard._tape.length) == (2, 101))
+    for widget in (dashboard, player):
+        widget.close()

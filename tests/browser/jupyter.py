@@ -95,7 +95,7 @@ class Notebook:
         """Run code that prints a line in the idle kernel, past the cells; the line."""
         answer = """code => new Promise((done, failed) => {
           const asked = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({code});
-          asked.onIOPub = message => { 
+          asked.onIOPub = message => {
             if (message.header.msg_type === 'stream') done(message.content.text.trim());
             if (message.header.msg_type === 'error') failed(new Error(message.content.evalue));
           };

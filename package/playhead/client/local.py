@@ -63,11 +63,12 @@ class LocalClient(Client):
     def _events(self, where: Filter, at: str | None, limit: int | None) -> EventQuery:
         moment = _moment(at)
 
-        def ask(columns: Sequence[str]) -> Answer:
+        def ask(columns: Sequence[str], after: str | None) -> Answer:
             head = self.recording.head
             if isinstance(moment, Cursor):
                 head = min(head, self.recording.check(moment))
-            reader = self.recording.arrow(where, at=moment, upto=head, limit=limit, columns=columns)
+            begin = None if after is None else self.recording.check(Cursor.parse(after))
+            reader = self.recording.arrow(where, at=moment, after=begin, upto=head, limit=limit, columns=columns)
             return Answer(reader, str(self.recording.cursor(head)))
 
         def count() -> int:

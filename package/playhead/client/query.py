@@ -36,16 +36,18 @@ class Answer(NamedTuple):
 class EventQuery:
     """Events that match, in log order: to a frame, a table, a file, or one by one."""
 
-    def __init__(self, ask: Callable[[Sequence[str]], Answer], count: Callable[[], int], filters: dict[str, Any]) -> None:
+    def __init__(
+        self, ask: Callable[[Sequence[str], str | None], Answer], count: Callable[[], int], filters: dict[str, Any]
+    ) -> None:
         self._ask, self._count, self._filters = ask, count, filters
         self._limit: int | None = filters.get("limit")
 
     def __repr__(self) -> str:
         return f"<EventQuery {self._filters}>"
 
-    def answer(self, columns: Sequence[str] = ()) -> Answer:
-        """The rows, or some columns of them, as they stream, with the position that they are read up to."""
-        return self._ask(columns)
+    def answer(self, columns: Sequence[str] = (), after: str | None = None) -> Answer:
+        """The rows, or some columns of them, from a cursor on, as they stream, with the position that they are read up to."""
+        return self._ask(columns, after)
 
     def to_reader(self) -> pa.RecordBatchReader:
         """The rows as they stream, for what is larger than memory."""

@@ -64,8 +64,9 @@ class RemoteClient(Client):
 
         filters = where.describe() | ({"at": at} if at else {}) | ({"limit": limit} if limit is not None else {})
 
-        def ask(columns: Sequence[str]) -> Answer:
-            return self._arrow("/api/events", [*params, *(("columns", name) for name in columns)])
+        def ask(columns: Sequence[str], after: str | None) -> Answer:
+            begin = [] if after is None else [("after", after)]
+            return self._arrow("/api/events", [*params, *begin, *(("columns", name) for name in columns)])
 
         return EventQuery(ask, count, filters)
 

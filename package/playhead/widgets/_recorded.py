@@ -14,7 +14,7 @@ import traitlets
 
 from playhead.client.status import ConnectionState
 from playhead.errors import PlayheadError
-from playhead.events import Event
+from playhead.events import Cursor, Event
 from playhead.state import Execution, Executions
 from playhead.times import now
 from playhead.widgets._arguments import checked_batch
@@ -24,6 +24,7 @@ from playhead.widgets._watching import Watching
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
+_MOST = 1_000_000  # events of a log whose batches are not named: more is slow to open, and heavy in a page
 _ON_THE_WAY = 2  # pieces that wait to be deflated
 _SEAL = 16_384  # events after which what has come is sealed
 _log = logging.getLogger("playhead.widgets")
@@ -106,7 +107,7 @@ class Recorded(Watching):
         from playhead.attempts import fold
 
         self._is_catching_up = True
-        answer = self._client.events(**self._where).answer(COLUMNS)
+        answer = self._client.events(**self._where).answer(COLUMNS, self._oldest_held())
         tables: list[pa.Table] = []
         tape = self._tape
         kept: list[Future[None]] = []
@@ -129,6 +130,22 @@ class Recorded(Watching):
             with self._guard:
                 self._executions.go_on_from(rows)
         return answer.cursor
+
+    def _oldest_held(self) -> str | None:
+        """Of everything a page holds the newest million events, and says so; of what was named, all."""
+        if any(self._where.values()):
+            return None
+        log = self._client.stats()
+        earlier = log["head"] - _MOST
+        if earlier < log["oldest"]:
+            return None
+        with self._guard:
+            self._notice = (
+                f"The newest {_MOST:,} events are held here; the log begins {earlier - log['oldest'] + 1:,} before them. "
+                "Name a batch, batch_id=…, to see all of one."
+            )
+            self._is_news = True
+        return str(Cursor(log["epoch"], earlier))
 
     def _keep(self, tape: Tape, piece: bytes, rows: int) -> None:
         deflated = tape.deflated(piece)
