@@ -101,6 +101,7 @@ class _Socket:
         task = asyncio.create_task(self._guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before its first step has not begun it
         return task
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
