@@ -239,7 +239,7 @@ class LiveWidget(Shown):
             self._is_pumped = False
             self._wake.set()
 
-    # ending
+    # showing
 
     def _end(self) -> None:
         """Have the threads of the widget end; a thread in foreign code while the interpreter goes away takes it down."""
@@ -254,13 +254,14 @@ class LiveWidget(Shown):
 
     def close(self) -> None:
         """Stop listening, leave the last state in place of the live view, and remove the widget; again is harmless."""
-        self._end_with()
+        self._end_with(None)
 
-    def _end_with(self, html: str | None = None) -> None:
+    def _end_with(self, html: str | None) -> None:
+        """Close it, and leave this behind; the table when not given."""
         if self._over is not None and not self._over.is_set():
             self._end()
             _turns.release()
-            super()._end_with(html)
+            self._leave_behind(self._table() if html is None else html)
 
 
 _open: weakref.WeakSet[LiveWidget] = weakref.WeakSet()
