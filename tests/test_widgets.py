@@ -254,3 +254,22 @@ def test_of_a_long_log_the_newest_is_held_and_the_rest_is_said(client: Client, m
     wait_for(lambda: (len(dashboard._tape.pieces()), dashboard._tape.length) == (2, 101))
     for widget in (dashboard, player):
         widget.close()
+
+
+def test_a_long_log_that_breaks_off_is_followed_from_where_it_is_held(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notice stays true: the newest events and no older ones, although the history could not be read at once."""
+
+    def broken(reader: Any) -> Iterator[Any]:
+        raise ServerUnavailable(client.url, "the line was cut")
+        yield
+
+    monkeypatch.setattr(_recorded, "_MOST", 100)
+    monkeypatch.setattr(_recorded, "_tables", broken)
+    client.publish([event("progress", f"job {n % 50}") for n in range(250)])
+    client.flush()
+    dashboard = ph.Dashboard(client)
+    wait_for(lambda: dashboard._tape.length == 100)
+    page = dashboard.get_state("page")["page"]
+    assert header_of(page["pieces"][0])["seq"] == 151
+    assert "begins 150 before them" in page["notice"]
+    dashboard.close()

@@ -52,6 +52,7 @@ class Recorded(Watching):
         self._parts: list[bytes] = []
         self._pending: list[Event] = []
         self._history_read = threading.Event()
+        self._first: str | None = None  # the cursor that the history is read from; None for its start
         super().__init__(client, batch_id=batch_id, polling_interval=polling_interval, **traits)
         loader = threading.Thread(target=self._load, name=f"playhead-load-{type(self).__name__}", daemon=True)
         self._threads.append(loader)
@@ -80,8 +81,8 @@ class Recorded(Watching):
         return self._history_read.is_set()
 
     def _history(self) -> str:
-        """The position after the history, all of which is on the tape; or the start, and nothing is."""
-        after = "start"
+        """The position after the history, all of which is on the tape; or that before it, and nothing is."""
+        after = ""
         try:
             after = self._read_history()
         except PlayheadError as error:
@@ -89,9 +90,9 @@ class Recorded(Watching):
         except Exception:
             _log.exception("%s: the history could not be read at once; it is followed", type(self).__name__)
         self._is_catching_up = False
-        if after == "start":
+        if not after:
             self._restart()
-        return after
+        return after or self._first or "start"
 
     def _follow_on(self, after: str) -> None:
         with self._guard:
@@ -107,7 +108,8 @@ class Recorded(Watching):
         from playhead.attempts import fold
 
         self._is_catching_up = True
-        answer = self._client.events(**self._where).answer(COLUMNS, self._oldest_held())
+        self._first = self._oldest_held()
+        answer = self._client.events(**self._where).answer(COLUMNS, self._first)
         tables: list[pa.Table] = []
         tape = self._tape
         kept: list[Future[None]] = []

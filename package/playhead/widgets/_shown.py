@@ -129,9 +129,9 @@ class Shown(anywidget.AnyWidget):
             shown = []
         self._shown_by[cell] = (run, [*shown, self])
 
-    def _end_with(self, html: str) -> None:
-        """Close it, and leave this behind."""
-        raise NotImplementedError
+    def _end_with(self, html: str | None = None) -> None:
+        """Close it, and leave this behind; the table when not given."""
+        self._leave_behind(self._table() if html is None else html)
 
     def _leave_behind(self, html: str) -> None:
         self._show_again(self._bundle(html))
