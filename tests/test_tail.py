@@ -136,7 +136,7 @@ def test_what_is_lost_before_the_journal_is_missed(tmp_path: Path) -> None:
     *_, last = log.read(0)
     log.filed(is_all=True)
     for first in (100, 101):
-        assert log.write(last._replace(first=first))
+        assert log.write([last._replace(first=first)])
     log.close(is_needed=True)
     for _ in range(2):
         with Recording.open(path) as recording:
@@ -295,12 +295,12 @@ def test_records_follow_each_other(tmp_path: Path) -> None:
     """What is left of an earlier use of a file is not taken for its end, wherever it begins."""
     log = Journal(tmp_path, "abc")
     for first in range(1, 11):
-        assert log.write(Record(first, 1, b"x" * 40))
+        assert log.write([Record(first, 1, b"x" * 40)])
     log.filed(is_all=True)
-    assert log.write(Record(11, 1, b"y" * 40))
+    assert log.write([Record(11, 1, b"y" * 40)])
     assert [one.first for one in Journal(tmp_path, "abc").read(0)] == [11]
     log.turn()
-    assert log.write(Record(12, 3, b"z" * 7))
+    assert log.write([Record(12, 3, b"z" * 7)])
     assert [(one.first, one.last) for one in Journal(tmp_path, "abc").read(0)] == [(11, 11), (12, 14)]
     assert [(one.first, one.last) for one in Journal(tmp_path, "abc").read(11)] == [(12, 14)]
     assert Journal(tmp_path, "abd").read(0) == []

@@ -1,6 +1,6 @@
 """The log on disk: a directory named ``*.playhead``."""
 
 from playhead.recording.log import Recording
-from playhead.recording.writer import Appended
+from playhead.recording.requests import Appended
 
 __all__ = ["Appended", "Recording"]

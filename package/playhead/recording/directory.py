@@ -108,6 +108,11 @@ class Directory:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, text, 0)
 
+    def adopt(self, epoch: str) -> None:
+        """Have this be the log of another epoch."""
+        self._write_about(json.loads(self._about.read_text()) | {"epoch": epoch})
+        self.epoch = epoch
+
     def close(self) -> None:
         """Release the lock, also where a forked child holds it with us."""
         if self._lock >= 0:

@@ -17,7 +17,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,21 +75,19 @@ class Journal:
             self._offset, self._is_other_needed = SIZE, True
         return found
 
-    def write(self, record: Record) -> bool:
+    def write(self, records: Sequence[Record]) -> bool:
         """
-        Make a record durable; False where there is no room for it.
+        Make records durable, all or none; False where there is no room for them.
 
         Raises:
-            OSError: the disk refused it.
+            OSError: the disk refused them.
         """
-        size = _HEAD.size + len(record.text)
+        size = sum(_HEAD.size + len(record.text) for record in records)
         if self._offset + size > SIZE or not (self._handles or self._make()):
             return False
-        checked = struct.pack("<IIq", len(record.text), record.rows, record.first) + record.text
-        text = _MAGIC + struct.pack("<I", zlib.crc32(checked, self._seed)) + checked
         handle = self._handles[self._active]
         try:
-            if os.pwrite(handle, text, self._offset) != size:
+            if os.pwrite(handle, b"".join(map(self._whole, records)), self._offset) != size:
                 raise OSError("a write to the journal was cut short")
             os.fdatasync(handle)
         except OSError:  # it may be there all the same, and must not come back
@@ -135,6 +133,15 @@ class Journal:
             for path in self._paths:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
+
+    def reseed(self, epoch: str) -> None:
+        """Be another log's from now on; only while nothing is in it."""
+        assert not self._handles
+        self._seed = zlib.crc32(epoch.encode())
+
+    def _whole(self, record: Record) -> bytes:
+        checked = struct.pack("<IIq", len(record.text), record.rows, record.first) + record.text
+        return _MAGIC + struct.pack("<I", zlib.crc32(checked, self._seed)) + checked
 
     def _make(self) -> bool:
         """Open the files at their full length; False where the disk has no room for them."""

@@ -25,11 +25,13 @@ from playhead.recording.directory import Directory
 from playhead.recording.executions import ExecutionHistory
 from playhead.recording.history import EVERYTHING, At, History
 from playhead.recording.journal import Journal
+from playhead.recording.replica import Replica
+from playhead.recording.requests import Appended
 from playhead.recording.segments import Segments
 from playhead.recording.tail import Tail
 from playhead.recording.travel import Travel
 from playhead.recording.upkeep import Upkeep
-from playhead.recording.writer import Appended, Writer
+from playhead.recording.writer import Writer
 from playhead.times import now
 
 _AGE = 1 / 30  # of the retention: how long a segment takes events
@@ -183,6 +185,12 @@ class Recording:
     def subscribe(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:
         """Call back, in the writer thread, with each group of events once it is durable; returns the way out."""
         return self._writer.subscribe(callback) if self._writer is not None else lambda: None
+
+    def replica(self) -> Replica:
+        """The way in for a server that gets this log's events numbered by another; raises RecordingReadOnly."""
+        kept = self._kept()
+        assert self._directory is not None and self._tail is not None and self._writer is not None
+        return Replica(self, self._segments, self._directory, self._tail, self._writer, kept)
 
     def delete_older(self, than: datetime, organization_id: str | None = None) -> int:
         """

@@ -177,6 +177,11 @@ class Segments:
             self._remove(segment)
         self.note()
 
+    def is_leaving(self, first: int) -> bool:
+        """Whether somebody still reads one that began with a seq and was dropped: its file has the name of the next such."""
+        with self._lock:
+            return any(one.first == first for one in self._leaving)
+
     def replace(self, old: Segment, file: Path) -> None:
         """Have a file stand in for a segment that it was written from."""
         with self._lock:

@@ -16,6 +16,7 @@ from playhead.columns import id_bytes, log_table, micros
 from playhead.events import Event, NewEvent
 from playhead.recording.journal import Record
 
+_JSON = b"["  # no array of this length begins so in msgpack
 _AT_ONCE, _REST_S = 500, 0.0001  # of these a table is made, and then others have their turn with the interpreter
 
 
@@ -29,10 +30,15 @@ class _Text(msgspec.Struct, array_like=True):
 
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_Text).decode
+_encode_json, _decode_json = msgspec.json.Encoder().encode, msgspec.json.Decoder(_Text).decode
 
 
 class Stored(NamedTuple):
-    """What a commit adds to the log, in order from the seq ``first`` on; ``ids`` as `id_bytes` makes them."""
+    """
+    What a commit adds to the log, in order from the seq ``first`` on; ``ids`` as `id_bytes` makes them.
+
+    ``text`` is what it was read from, so that it need not be written again.
+    """
 
     first: int
     news: list[NewEvent]
@@ -40,6 +46,7 @@ class Stored(NamedTuple):
     ids: bytes
     created: datetime
     expires: datetime
+    text: bytes = b""
 
     @property
     def last(self) -> int:
@@ -58,19 +65,50 @@ class Stored(NamedTuple):
 
     def record(self) -> Record | None:
         """As the journal keeps them; None where it cannot (a whole number of more than 64 bits)."""
-        owners = self.organizations if len(set(self.organizations)) > 1 else self.organizations[:1]
+        if self.text:
+            return None if self.text.startswith(_JSON) else Record(self.first, len(self.news), self.text)
         try:
-            return Record(self.first, len(self.news), _encode(_Text(self.created, self.expires, owners, self.news)))
+            return Record(self.first, len(self.news), _encode(self._said()))
         except (OverflowError, ValueError, TypeError):
             return None
 
+    def packed(self) -> bytes:
+        """Without its place: as the journal keeps it, or where it cannot as JSON, which has whole numbers of any size."""
+        record = self.record()
+        return record.text if record is not None else _encode_json(self._said())
+
     @classmethod
     def of(cls, record: Record) -> Stored:
-        """From the journal."""
-        text = _decode(record.text)
-        owners = text.organizations if len(text.organizations) > 1 else text.organizations * record.rows
-        ids = id_bytes([new.id for new in text.news])
-        return cls(record.first, text.news, owners, ids, text.created, text.expires)
+        """From the journal, or from what `packed` gave."""
+        said = (_decode_json if record.text.startswith(_JSON) else _decode)(record.text)
+        owners = said.organizations if len(said.organizations) > 1 else said.organizations * record.rows
+        ids = id_bytes([new.id for new in said.news])
+        return cls(record.first, said.news, owners, ids, said.created, said.expires, record.text)
+
+    @classmethod
+    def again(cls, events: Sequence[Event]) -> Stored:
+        """Events of a recording that follow each other as they were stored, with the times of the last of them."""
+        news = [
+            NewEvent(
+                one.id, one.type, one.timestamp, one.execution_id, one.batch_id, one.job_id, one.organization_id, one.data
+            )
+            for one in events
+        ]
+        newest, owners = events[-1], [one.organization_id for one in events]
+        expires = newest.expires_at or newest.created_at
+        return cls(events[0].seq, news, owners, id_bytes([new.id for new in news]), newest.created_at, expires)
+
+    def behind(self, seq: int) -> Stored:
+        """Those of them that come after a seq."""
+        count = max(0, seq - self.first + 1)
+        return self if not count else self._replace(
+            first=seq + 1, news=self.news[count:], organizations=self.organizations[count:], ids=self.ids[16 * count :],
+            text=b"",
+        )  # fmt: skip
+
+    def _said(self) -> _Text:
+        owners = self.organizations if len(set(self.organizations)) > 1 else self.organizations[:1]
+        return _Text(self.created, self.expires, owners, self.news)
 
 
 def rows_of(many: Sequence[Stored]) -> tuple[pa.Table, bytes]:

@@ -73,20 +73,62 @@ class Tail:
         """Why what was stored cannot be filed; None when it can."""
         return str(self._error).partition("\n")[0] if self._error is not None and not self._segments.is_read_only else None
 
-    def add(self, stored: Stored) -> None:
+    def add(self, *many: Stored) -> None:
         """
-        Make events durable, from the seq behind the head on; one thread only.
+        Make events durable, from the seq behind the head on, with one flush; one thread only.
 
         Raises:
             duckdb.Error, OSError: the disk refuses them; nothing of them is stored.
         """
         if self._error is not None:
             self._ask(self._file_all)
-        record = stored.record()
-        if record is None or not self._write(record, stored):
+        records = [record for stored in many if (record := stored.record()) is not None]
+        is_whole = len(records) == len(many)
+        if not is_whole or not self._write(records, many):
             self.settle()  # which makes room
-            if record is None or not self._write(record, stored):
-                self._ask(lambda: self._file_all(stored))
+            if not is_whole or not self._write(records, many):
+                self._ask(lambda: self._file_all(*many))
+
+    def add_rows(self, rows: pa.Table, ids: bytes, last: int) -> None:
+        """
+        Put rows of another recording of this log into the newest segment, without the journal; the head is ``last`` then.
+
+        Raises:
+            duckdb.Error, OSError: the disk refuses them; nothing of them is stored.
+        """
+        self._ask(lambda: self._file_rows(rows, ids, last))
+
+    def begin_at(self, first: int) -> None:
+        """
+        Have the next seq be ``first``: in a segment of its own, before which something is missing or was cut off.
+
+        Raises:
+            duckdb.Error, OSError: no segment can be begun.
+        """
+
+        def begin() -> None:
+            self._file_all()
+            if self._segments.newest.rows or self._segments.newest.first != first:
+                self._leap(first)
+            self._segments.head = first - 1
+
+        self._ask(begin)
+
+    def adopt(self, epoch: str, write: Callable[[], None]) -> None:
+        """
+        Be the log of another epoch; ``write`` says so on disk, while nothing is in the journal, which is of an epoch.
+
+        Raises:
+            duckdb.Error, OSError: the disk refuses it, and it is the old one still.
+        """
+
+        def begin() -> None:
+            self._file_all()
+            self._journal.close(is_needed=False)
+            write()
+            self._journal.reseed(epoch)
+
+        self._ask(begin)
 
     def may_hold(self, ids: Sequence[str]) -> bool:
         """Whether any of them is among what is not filed yet."""
@@ -165,15 +207,17 @@ class Tail:
         if not before.rows:
             self._segments.drop([before])
 
-    def _write(self, record: Record, stored: Stored) -> bool:
+    def _write(self, records: Sequence[Record], many: Sequence[Stored]) -> bool:
         with self._lock:
-            if not self._journal.write(record):
+            if not self._journal.write(records):
                 return False
-            self._waiting.append(stored)
-            self._count += record.rows
-            self._ids.update([new.id for new in stored.news])
-            self._segments.head = stored.last
-            if len(self._waiting) == 1 or self._count >= _MANY:
+            was_empty = not self._waiting
+            self._waiting += many
+            for stored in many:
+                self._count += len(stored.news)
+                self._ids.update([new.id for new in stored.news])
+            self._segments.head = many[-1].last
+            if was_empty or self._count >= _MANY:
                 self._changed.notify()
         return True
 
@@ -248,13 +292,12 @@ class Tail:
             raise
         self._unneeded()
 
-    def _file_all(self, more: Stored | None = None) -> None:
+    def _file_all(self, *more: Stored) -> None:
         """File what waits, what is aside and ``more``, which is not in the journal; raises what the disk says."""
         self._settle()
         self._refile()
         try:
-            if more is not None:
-                self._file([more])
+            self._file(list(more))
         finally:
             self._segments.head = max(self._segments.head, self._segments.newest.last)
         self._unneeded()
@@ -305,6 +348,16 @@ class Tail:
                     self._segments.rotate()
                 except (duckdb.Error, OSError):
                     _log.exception("no new segment could be begun; appending to the last one")
+
+    def _file_rows(self, rows: pa.Table, ids: bytes, last: int) -> None:
+        self._file_all()
+        if rows.num_rows:
+            segment = self._segments.newest
+            self._db.execute(f"INSERT INTO {segment.written} FROM rows RETURNING true").fetchall()
+            self._count_in(segment, rows, ids)
+        self._segments.newest.last = self._segments.head = last
+        if self._segments.newest.rows >= self._size:
+            self._segments.rotate()
 
     def _refile(self) -> None:
         """Put what is aside into the segment's file."""

@@ -119,6 +119,22 @@ class Upkeep:
                 self._segments.drop(found, have_expired=True)
         return sum(segment.rows for segment in found)
 
+    def cut(self, last: int, begin_at: Callable[[int], None]) -> None:
+        """Take off all events behind a seq, for good; ``begin_at`` begins a segment with the next one."""
+        self._segments.settle()
+        with self._deleting:
+            begin_at(self._segments.head + 1)
+            every = self._segments.all()[:-1]
+            with self._travel.changing(min((one.first for one in every if one.last > last), default=last + 1)):
+                self._segments.drop([one for one in every if one.first > last])
+                for one in every:
+                    if one.first <= last < one.last:
+                        self._rewrite(one, "seq > ?", [last])
+                for one in self._segments.all()[:-1]:
+                    one.last = min(one.last, last)
+            begin_at(last + 1)
+        self.tidy()
+
     def age_s(self, moment: datetime) -> float:
         """Seconds since the oldest event of the newest segment was stored; 0 when it has none."""
         newest, oldest = self._segments.newest, None

@@ -1,7 +1,5 @@
 """
-The one thread that writes: what waits is committed together, one fsync for all of it (group commit). A commit costs more
-than a millisecond of processor time, whatever is in it; so while several ask at once, the thread rests between two, longer
-than the last one took, at most 10 ms.
+The one thread that writes: what waits is numbered and committed together, one fsync for all of it (group commit).
 
 A request is all or nothing, and its future is done only when its events are durable. The queue is bounded: when it is
 full `Writer.submit` raises `QueueFull` and nothing is taken.
@@ -12,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import chain, compress
@@ -22,36 +19,66 @@ import duckdb
 import numpy as np
 
 from playhead.columns import id_bytes
-from playhead.errors import QueueFull, RecordingClosed, RecordingFull
+from playhead.errors import RecordingFull
 from playhead.events import Cursor, Event, NewEvent
 from playhead.recording.identities import EventIds
+from playhead.recording.requests import Appended, Request, Requests
 from playhead.recording.segments import Segments
 from playhead.recording.stored import Stored
 from playhead.recording.tail import Tail
 from playhead.times import expiry, now
 
-_MAX_WAITING = 200_000
-_MAX_GROUP = 20_000
-_PACE, _MOST_PACE_S = 1.8, 0.01  # from one commit's begin to the next: times what the last took, and at most
-_WORTH_IT = 100  # events that are not waited with
 _FAILURE_S = 30.0
 _log = logging.getLogger("playhead.recording")
 
 
-class Appended(NamedTuple):
-    """What became of a request: its events, how many were there already, the new ones' seqs, a cursor past them all."""
+class Sifted(NamedTuple):
+    """
+    The events of some requests that are to be stored, each once.
 
-    accepted: int
-    duplicates: int
-    first_seq: int | None
-    last_seq: int | None
-    cursor: Cursor
+    Attributes:
+        news, owners, ids: The events, whose they are, and their ids as `id_bytes` makes them.
+        asked: How many each request has.
+        places: Of which request each event is.
+    """
 
+    news: list[NewEvent]
+    owners: list[str | None]
+    ids: bytes
+    asked: list[int]
+    places: list[int]
 
-class _Request(NamedTuple):
-    events: Sequence[NewEvent]
-    organization_id: str | None
-    done: Future[Appended]
+    def stored(self, first: int, retention_s: float) -> Stored:
+        """As they are stored from a seq on."""
+        created = now()
+        return Stored(first, self.news, self.owners, self.ids, created, expiry(created, retention_s))
+
+    def answers(self, first: int, end: Cursor) -> list[Appended]:
+        """What each request is told when they have their seqs from ``first`` on."""
+        found: list[Appended] = []
+        fresh = self.asked
+        if len(self.news) < sum(fresh):
+            fresh = np.bincount(np.array(self.places, np.int64), minlength=len(self.asked)).tolist()
+        for asked, count in zip(self.asked, fresh, strict=True):
+            start, last = (first, first + count - 1) if count else (None, None)
+            first += count
+            found.append(Appended(asked, asked - count, start, last, end))
+        return found
+
+    def without(self, gone: Sequence[int]) -> Sifted:
+        """Those that are left without some, by their places."""
+        kept = np.ones(len(self.news), np.bool_)
+        kept[list(gone)] = False
+        return self._chosen(kept.tolist())
+
+    def _chosen(self, kept: list[bool]) -> Sifted:
+        if all(kept):
+            return self
+        ids = b"".join(self.ids[16 * place : 16 * place + 16] for place in np.flatnonzero(kept).tolist())
+        return Sifted(
+            list(compress(self.news, kept)), list(compress(self.owners, kept)), ids, self.asked,
+            list(compress(self.places, kept)),
+        )  # fmt: skip
 
 
 class Writer:
@@ -60,33 +87,18 @@ class Writer:
     def __init__(
         self, segments: Segments, tail: Tail, *, path: str, epoch: str, retention_s: float
     ) -> None:
-        self._segments, self._tail, self._path, self._epoch = segments, tail, path, epoch
+        self._segments, self._tail, self._path, self.epoch = segments, tail, path, epoch
         self._retention_s = retention_s
-        self._queue: deque[_Request] = deque()
-        self._waiting = 0
-        self._changed = threading.Condition()
-        self._may_begin, self._is_shared = 0.0, False  # after the last commit, which was for several requests or not
-        self._is_pacing = False
-        self._is_closing, self._why = False, RecordingClosed.CLOSED
+        self._changed = threading.Lock()
         self._subscribers: list[Callable[[list[Event]], None]] = []
         self.commits = 0
         self._failure: tuple[float, str] | None = None
         self._db = segments.db.cursor()
-        self._thread = threading.Thread(target=self._run, name="playhead-writer", daemon=True)
-        self._thread.start()
+        self._requests = Requests(path, self._commit, "playhead-writer")
 
     def submit(self, events: Sequence[NewEvent], organization_id: str | None) -> Future[Appended]:
         """Queue a request; raises QueueFull at once when too many events wait."""
-        done: Future[Appended] = Future()
-        with self._changed:
-            self._check_open()
-            if self._waiting and self._waiting + len(events) > _MAX_WAITING:
-                raise QueueFull(self._waiting)
-            self._waiting += len(events)
-            self._queue.append(_Request(events, organization_id, done))
-            if not self._is_pacing or self._waiting >= _WORTH_IT:
-                self._changed.notify()
-        return done
+        return self._requests.submit(events, organization_id)
 
     def subscribe(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:
         """Call back with each group once it is durable, in order, in the writer thread; returns the way out."""
@@ -102,7 +114,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Events that were submitted and are not stored yet."""
-        return self._waiting
+        return self._requests.waiting
 
     @property
     def failure(self) -> str | None:
@@ -111,117 +123,78 @@ class Writer:
 
     def close(self) -> None:
         """Store all that waits and end the thread."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify()
-        self._thread.join()
+        self._requests.close()
 
     def abandon(self) -> None:
         """In a forked child, which has no such thread: take nothing more."""
-        self._changed = threading.Condition()
-        self._is_closing, self._why = True, RecordingClosed.FORKED
+        self._changed = threading.Lock()
+        self._requests.abandon()
 
-    def _check_open(self) -> None:
-        if self._is_closing:
-            raise RecordingClosed(self._path, self._why)
+    def sift(self, group: Sequence[Request], *, trusts_ids: bool = True) -> Sifted:
+        """The events of requests that are in the log neither yet nor by another of them; one thread at a time."""
+        news = list(chain.from_iterable(request.events for request in group))
+        owners: list[str | None] = []
+        places: list[int] = []
+        for place, (events, owner, _) in enumerate(group):
+            owners += [owner] * len(events) if owner is not None else [new.organization_id for new in events]
+            places += [place] * len(events)
+        ids = id_bytes([new.id for new in news])
+        every = Sifted(news, owners, ids, [len(request.events) for request in group], places)
+        is_made = [trusts_ids and new.fresh_id for new in news]
+        return every._chosen(self._is_new(news, owners, is_made, EventIds.of(ids)))
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._queue and not self._is_closing:
-                    self._changed.wait()
-                if not self._queue:
-                    return
-                self._pace()
-                group = self._take_group()
-            if group:
-                begun = time.monotonic()
-                self._commit(group)
-                self._may_begin = begun + min(_MOST_PACE_S, _PACE * (time.monotonic() - begun))
+    def store(self, many: Sequence[Stored]) -> None:
+        """
+        Make events durable that have their place behind the head, and announce them; one thread at a time.
 
-    def _pace(self) -> None:
-        """Let more come together, for a moment, while there is much to commit and little in each request."""
-        self._is_pacing = self._is_shared
-        while self._is_pacing and self._waiting < _WORTH_IT and not self._is_closing:
-            left = self._may_begin - time.monotonic()
-            if left <= 0:
-                break
-            self._changed.wait(left)
-        self._is_pacing = False
-
-    def _take_group(self) -> list[_Request]:
-        group: list[_Request] = []
-        size = 0
-        while self._queue:
-            size += len(self._queue[0].events)
-            if group and size > _MAX_GROUP:
-                break
-            request = self._queue.popleft()
-            self._waiting -= len(request.events)
-            if request.done.set_running_or_notify_cancel():  # from here on it can no longer be cancelled
-                group.append(request)
-        self._is_shared = len(group) > 1
-        return group
-
-    def _commit(self, group: list[_Request]) -> None:
+        Raises:
+            RecordingFull: the disk refuses them; nothing of them is stored.
+        """
         try:
-            stored, answers = self._number(group)
-            if stored.news:
-                self._tail.add(stored)
-                self.commits += 1
+            self._tail.add(*many)
         except Exception as error:
             if not isinstance(error, duckdb.Error | OSError):
                 _log.exception("a commit failed")
             full = RecordingFull(self._path, _first_line(error))
             self._failure = time.monotonic(), str(full)
-            for request in group:
-                request.done.set_exception(full)
-            return
+            raise full from error
+        self.commits += 1
         self._failure = None
-        self._announce(stored)
-        for request, answer in zip(group, answers, strict=True):
+        for stored in many if self._subscribers else ():
+            self._announce(stored.events())
+
+    def _commit(self, group: list[Request]) -> None:
+        try:
+            first = self._segments.head + 1
+            sifted = self.sift(group)
+            stored = sifted.stored(first, self._retention_s)
+            if stored.news:
+                self.store([stored])
+        except Exception as error:
+            if not isinstance(error, RecordingFull):
+                if not isinstance(error, duckdb.Error | OSError):
+                    _log.exception("a commit failed")
+                error = RecordingFull(self._path, _first_line(error))
+                self._failure = time.monotonic(), str(error)
+            for request in group:
+                request.done.set_exception(error)
+            return
+        end = Cursor(self.epoch, stored.last)
+        for request, answer in zip(group, sifted.answers(first, end), strict=True):
             request.done.set_result(answer)
 
-    def _announce(self, stored: Stored) -> None:
-        subscribers = self._subscribers
-        if not stored.news or not subscribers:
-            return
-        events = stored.events()
-        for callback in subscribers:
+    def _announce(self, events: list[Event]) -> None:
+        for callback in self._subscribers:
             try:
                 callback(events)
             except Exception:
                 _log.exception("a subscriber of the recording failed")
 
-    def _number(self, group: list[_Request]) -> tuple[Stored, list[Appended]]:
-        """What to store, numbered, and what each request is told."""
-        created = now()
-        head = self._segments.head
-        news = list(chain.from_iterable(request.events for request in group))
-        owners: list[str | None] = []
-        for events, owner, _ in group:
-            owners += [owner] * len(events) if owner is not None else [new.organization_id for new in events]
-        ids = id_bytes([new.id for new in news])
-        event_ids = EventIds.of(ids)
-        is_new = self._is_new(news, owners, event_ids)
-        answers: list[Appended] = []
-        seq, place = head, 0
-        end = Cursor(self._epoch, head + sum(is_new))
-        for events, _, _ in group:
-            fresh = sum(is_new[place : place + len(events)])
-            place += len(events)
-            first, last = (seq + 1, seq + fresh) if fresh else (None, None)
-            seq += fresh
-            answers.append(Appended(len(events), len(events) - fresh, first, last, end))
-        if not all(is_new):
-            news, owners = list(compress(news, is_new)), list(compress(owners, is_new))
-            ids = b"".join(ids[16 * place : 16 * place + 16] for place in np.flatnonzero(is_new).tolist())
-        return Stored(head + 1, news, owners, ids, created, expiry(created, self._retention_s)), answers
-
-    def _is_new(self, news: Sequence[NewEvent], owners: Sequence[str | None], event_ids: EventIds) -> list[bool]:
-        """Which of the events are in the log neither yet nor by another of them."""
+    def _is_new(
+        self, news: Sequence[NewEvent], owners: Sequence[str | None], is_made: Sequence[bool], event_ids: EventIds
+    ) -> list[bool]:
+        """Which of the events are in the log neither yet nor by another of them; those made here are not."""
         ids = [new.id for new in news]
-        is_made = [new.fresh_id for new in news]
         known: set[tuple[str, str | None]] = set()
         if not any(is_made):
             known = self._known(ids, event_ids)
