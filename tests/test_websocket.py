@@ -299,6 +299,28 @@ async def test_many_requests_of_one_socket_are_in_order(server: Running) -> None
         assert [event.data["n"] for event in server.recording.read(limit=None)] == list(range(300))
 
 
+async def test_who_reads_no_answers_publishes_no_further(server: Running) -> None:
+    """Its requests wait in its own socket, no memory grows for them, and they go on in order once it reads."""
+    count, identity, pad = 15_000, "x" * 200, "x" * 3_000  # more than the buffers of two kernels
+    async with opened(server, max_queue=1, ping_interval=None) as socket:
+        await heard(socket, "welcome")
+
+        async def publish() -> None:
+            for n in range(count):
+                await said(socket, op="publish", id=f"{identity}{n}", events=[{"type": "a", "data": {"n": n, "pad": pad}}])
+
+        publishing = asyncio.create_task(publish())
+        head = -1
+        async with asyncio.timeout(60):
+            while head != (head := server.recording.head) or not head:
+                await asyncio.sleep(1)
+        assert 64 <= head < count and not publishing.done()
+        for n in range(count):
+            assert (await heard(socket, "published"))["id"] == f"{identity}{n}"
+        await publishing
+        assert server.recording.head == count
+
+
 async def test_a_reader_whose_next_events_were_deleted_is_told(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deleted before a slow reader came to them: a reset, never a silent skip."""
     monkeypatch.setattr("playhead_server.fanout._RING_EVENTS", 100)
