@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # warnings stay unsaid, errors do not
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -c constraints.txt
 
-.PHONY: demo test ready system lint front lab bench clean
+.PHONY: demo test ready system lint front lab bench chaos clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -21,7 +21,7 @@ ready: system $(VENV)/.test lint
 
 # What the suite starts or calls.
 system:
-	@.ci/system $(PYTHON) chromium curl git node:nodejs npm redis-server
+	@.ci/system $(PYTHON) chromium curl git nginx node:nodejs npm redis-server
 
 $(BIN)/python:
 	@.ci/system $(PYTHON)
@@ -59,6 +59,13 @@ lab: $(VENV)/.demo
 
 bench: $(VENV)/.test
 	@for file in tests/benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+# One server whose readers' lines break; then three servers, a Redis, nginx, readers that hop, and something broken every ten seconds; then what a Redis that forgets does.
+chaos: ready
+	$(BIN)/python -m tests.endurance
+	$(BIN)/python -m tests.chaos --seconds 300 --rate 3000 --readers 24
+	$(BIN)/python -m tests.chaos --seconds 120 --rate 1000 --readers 8 --faults flush,server,redis,link
+	$(BIN)/python tests/benchmarks/bench_cluster.py --only join --join 5000000
 
 clean:
 	rm -rf $(VENV) node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

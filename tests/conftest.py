@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from playhead_server.server import Running, Settings, running
+
+if TYPE_CHECKING:
+    from tests.shared_log import Redis
 
 TOKEN = "test-token-of-the-suite"
 
@@ -38,6 +41,17 @@ def server(tmp_path: Path) -> Iterator[Running]:
     """A real server on a free port."""
     with running(Settings(recording=tmp_path / "log.playhead", port=0, token=TOKEN, heartbeat_s=0.3)) as found:
         yield found
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """A real Redis on a free port."""
+    from tests.shared_log import Redis
+
+    found = Redis(tmp_path / "redis")
+    yield found
+    found.thaw()
+    found.kill()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
@@ -65,12 +79,12 @@ class Process:
         """Start it and wait for its first line, the url."""
         serve = ["serve", str(self.recording), "--port", str(self.port), *self._options]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "playhead", *serve], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"PLAYHEAD_TOKEN": TOKEN}, **self._started,
+            [sys.executable, "-m", "playhead", *serve], stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PLAYHEAD_TOKEN": TOKEN}, **({"stderr": subprocess.PIPE} | self._started),
         )  # fmt: skip
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://"), self.process.communicate()[1]
+        assert self.url.startswith("http://"), self.process.communicate()
         self.port = int(self.url.rpartition(":")[2])
 
     def kill(self) -> None:

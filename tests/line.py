@@ -14,10 +14,10 @@ _REQUEST = re.compile(rb"[A-Z]{3,7} \S+ HTTP/1\.1")
 
 
 class Line:
-    """A TCP proxy in a thread of its own; ``url`` leads through it."""
+    """A TCP proxy in a thread of its own; ``url`` leads through it. One that is raw carries anything, else it reads HTTP."""
 
-    def __init__(self, url: str, *, seed: int = 0) -> None:
-        parts = urlsplit(url)
+    def __init__(self, url: str, *, seed: int = 0, is_raw: bool = False) -> None:
+        parts, self._is_raw = urlsplit(url), is_raw
         self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._random = random.Random(seed)
         self._open: set[asyncio.StreamWriter] = set()
@@ -32,7 +32,7 @@ class Line:
         self._thread = threading.Thread(target=self._loop.run_forever, name="line", daemon=True)
         self._thread.start()
         self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.url = f"{parts.scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _listen(self) -> asyncio.Server:
         return await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -46,7 +46,7 @@ class Line:
         self._open.add(writer)
         upstream: asyncio.StreamWriter | None = None
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
+            head = b"" if self._is_raw else await reader.readuntil(b"\r\n\r\n")
             self.requests += _REQUEST.findall(head)
             for word, status in self.refused.items():
                 if word in head:
@@ -124,9 +124,9 @@ class Line:
 
 
 @contextlib.contextmanager
-def line(url: str, *, seed: int = 0) -> Iterator[Line]:
+def line(url: str, *, seed: int = 0, is_raw: bool = False) -> Iterator[Line]:
     """A line to a server, ended with the block."""
-    found = Line(url, seed=seed)
+    found = Line(url, seed=seed, is_raw=is_raw)
     try:
         yield found
     finally:

@@ -18,6 +18,7 @@ from playhead.events import Event, Filter, uuid7
 from playhead.recording import Recording
 from playhead.times import now
 from playhead_server import fanout as fanout_module
+from playhead_server import groups as groups_module
 from playhead_server.channels import Channels
 from playhead_server.fanout import Fanout, Reader
 from playhead_server.line import Line
@@ -130,7 +131,8 @@ class Client:
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A ring and messages that a few events fill, and a pause in which much happens."""
     monkeypatch.setattr(fanout_module, "_RING_EVENTS", 60)
-    monkeypatch.setattr(fanout_module, "_CHUNK", 10)
+    monkeypatch.setattr(fanout_module, "CHUNK", 10)
+    monkeypatch.setattr(groups_module, "CHUNK", 10)
     monkeypatch.setattr(fanout_module, "_LEAST_PAUSE_S", 0.01)
     yield
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import json
 import os
 import re
+import selectors
 import signal
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import typer
 from starlette.routing import Route
@@ -28,6 +32,7 @@ from playhead.cli.main import app as command_line
 from playhead_server.app import ROUTES
 from playhead_server.server import Running
 from tests.conftest import TOKEN, process
+from tests.shared_log import free_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -265,6 +270,7 @@ def test_what_is_imported_is_declared() -> None:
         extra = {"widgets": "notebook", "charts": "charts"}.get(part_of(one.source), "")
         extra = "server" if one.source.startswith("playhead_server") else extra
         allowed = anything if one.is_lazy or one.is_typing else asked[""] | asked[extra]
+        allowed |= asked["redis"] if one.source.startswith("playhead_server.cluster") else set()
         assert {plain(home) for home in homes[top]} & allowed, f"{one}, which pyproject.toml does not ask for there"
 
 
@@ -384,7 +390,9 @@ def blocks(language: str) -> list[str]:
 
 
 def lines_of_shell() -> list[str]:
-    return [line for block in blocks("sh") for line in block.splitlines() if line and not line.startswith("#")]
+    """Those that are run one after the other; a block that starts something that stays is run whole."""
+    found = [block for block in blocks("sh") if not re.search(r" &$", block, re.M)]
+    return [line for block in found for line in block.splitlines() if line and not line.startswith("#")]
 
 
 def test_every_block_of_the_readme_says_what_it_is() -> None:
@@ -496,6 +504,38 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
             assert json.loads(text) == {"deleted": 1}
         elif not line.startswith(ENDLESS_COMMANDS):
             assert json.loads(text)["events"][0]["executionId"] == "X"
+
+
+def test_many_servers_by_hand(tmp_path: Path) -> None:
+    """The README's Redis, two servers and nginx, as it says, on other ports; an event published is in `playhead tail`."""
+    (script,) = [block for block in blocks("sh") if "nginx" in block]
+    ports = {port: str(free_port()) for port in ("6379", "8771", "8772", "8765")}
+    for written, here in ports.items():
+        assert written in script
+        script = script.replace(written, here)
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"}
+    headers = {"X-Playhead-Token": str(re.findall("PLAYHEAD_TOKEN=(\\S+)", script)[0])}
+    with (
+        (tmp_path / "err").open("wb") as err,
+        subprocess.Popen(["bash", "-c", script], cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, stderr=err,
+                         start_new_session=True) as running,
+    ):  # fmt: skip
+        try:
+            assert running.stdout is not None
+            url, end = f"http://127.0.0.1:{ports['8765']}/api/events", time.monotonic() + 40
+            said = ""
+            with selectors.DefaultSelector() as waiting:
+                waiting.register(running.stdout, selectors.EVENT_READ)
+                while '"job_log"' not in said:
+                    assert time.monotonic() < end, said + (tmp_path / "err").read_text()
+                    with contextlib.suppress(httpx.HTTPError):
+                        httpx.post(url, json={"type": "job_log", "jobId": "j"}, headers=headers)
+                    while waiting.select(0.2):
+                        said += os.read(running.stdout.fileno(), 4096).decode()
+            logs = [httpx.get(f"http://127.0.0.1:{ports[one]}/api/stats", headers=headers).json() for one in ("8771", "8772")]
+            assert logs[0]["epoch"] == logs[1]["epoch"] and all(one["cluster"]["reason"] is None for one in logs)
+        finally:
+            os.killpg(running.pid, signal.SIGTERM)
 
 
 # What is in the repository

@@ -83,6 +83,11 @@ class Executions:
             _tell(row, event)
         return row
 
+    def newest_of(self, execution_id: str | None, job_id: str) -> Execution | None:
+        """The newest attempt of one pair."""
+        attempts = self._attempts.get((execution_id, job_id))
+        return attempts[-1] if attempts else None
+
     def rows(self) -> list[Execution]:
         """Every attempt, in order of ``first_seq``."""
         return sorted((row for rows in self._attempts.values() for row in rows), key=lambda row: row.first_seq)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,10 +21,14 @@ from playhead.recording import Recording
 from playhead.times import time_text
 from playhead_server import history, problems, publish, sse, status, websocket
 from playhead_server.access import Access
+from playhead_server.cluster import peers
 from playhead_server.confirmations import Confirmations
 from playhead_server.fanout import Fanout
 from playhead_server.service import Service, service_of
 from playhead_server.settings import Settings
+
+if TYPE_CHECKING:
+    from playhead_server.cluster.cluster import Cluster
 
 _log = logging.getLogger("playhead.server")
 _HEADERS = ["Authorization", "X-Playhead-Token", "Content-Type", "Last-Event-ID"]
@@ -49,6 +54,7 @@ ROUTES = [
     WebSocketRoute("/api/events/ws", websocket.endpoint),
     Route("/api/executions", history.get_executions),
     Route("/api/batches", history.get_batches),
+    Route("/api/replica", peers.get_rows),
     Route("/api/tickets", post_ticket, methods=["POST"]),
     Route("/api/stats", status.get_stats),
     Route("/api/openapi.json", status.get_openapi),
@@ -58,14 +64,19 @@ ROUTES = [
 ]
 
 
-def create_app(settings: Settings, recording: Recording, access: Access) -> Starlette:
-    """The application over an open recording, which its owner closes."""
+def create_app(settings: Settings, recording: Recording, access: Access, cluster: Cluster | None = None) -> Starlette:
+    """The application over an open recording, and its part in a log of many servers; their owner closes them."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         fanout = Fanout(recording)
-        service = Service(settings, recording, access, fanout, Confirmations())
+        service = Service(settings, recording, access, fanout, Confirmations(), cluster=cluster)
         app.state.service = service
+        if cluster is not None:
+            cluster.start(
+                fanout, told=lambda: _tell(service),
+                turned=lambda: websocket.stop_all(1012, "the log begins another epoch; come back with your cursor"),
+            )  # fmt: skip
         sweeper = asyncio.create_task(_sweep(service))
         try:
             yield
@@ -89,6 +100,12 @@ def create_app(settings: Settings, recording: Recording, access: Access) -> Star
     return Starlette(
         routes=ROUTES, lifespan=lifespan, exception_handlers=handlers, middleware=[cors] if allowed else []
     )
+
+
+def _tell(service: Service) -> None:
+    if service.trouble is None:
+        service.fanout.forget_provisional()
+    websocket.tell_all()
 
 
 async def _sweep(service: Service) -> None:

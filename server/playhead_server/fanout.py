@@ -15,121 +15,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from bisect import bisect_right
 from collections.abc import Callable
-from operator import itemgetter
-from typing import Any, TypeVar
 
 from playhead.events import Event, Filter
 from playhead.recording import Recording
 from playhead_server.channels import Channels
+from playhead_server.groups import CHUNK, Encoded, Group, Push, Stretch, cut
 
 _RING_EVENTS = 50_000
 _RING_BYTES = 64 * 2**20
-_CHUNK = 1_000
-_CHUNK_BYTES = 512 * 1024  # many clients take a message of 1 MiB and no larger one
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 0.002, 0.005
+_NO_SEQ, _WITHOUT_SEQ = b'{"seq":0,', b"{"
 _log = logging.getLogger("playhead.server")
-_seq_of = itemgetter(0)
-Encoded = tuple[int, bytes]  # the seq of an event and its wire form
-Form = TypeVar("Form")
 
 
 class FeedClosed(Exception):
     """No more comes: the server ends."""
-
-
-class Stretch:
-    """
-    What readers of one filter are sent for ``(after, to]``.
-
-    Attributes:
-        seqs, events: The events that match, in order: their seqs and wire forms.
-    """
-
-    __slots__ = ("_forms", "after", "events", "seqs", "to")
-
-    def __init__(self, after: int, to: int, matching: list[Encoded]) -> None:
-        self.after, self.to = after, to
-        self.seqs = [seq for seq, _ in matching]
-        self.events = [encoded for _, encoded in matching]
-        self._forms: dict[object, Any] = {}
-
-    def form(self, key: object, build: Callable[[], Form]) -> Form:
-        """What it is on some wire, built once for all who share it."""
-        if key not in self._forms:
-            self._forms[key] = build()
-        found: Form = self._forms[key]
-        return found
-
-
-Push = Callable[[Stretch], bool]
-
-
-def _cut(after: int, to: int, matching: list[Encoded]) -> Stretch:
-    """A stretch that fits a message which every client takes; the rest is the next one's."""
-    size = 0
-    for place, (_, encoded) in enumerate(matching):
-        size += len(encoded) + 1
-        if place and (size > _CHUNK_BYTES or place >= _CHUNK):
-            matching, to = matching[:place], matching[place - 1][0]
-            break
-    return Stretch(after, to, matching)
-
-
-class Group:
-    """
-    The readers of one filter.
-
-    Attributes:
-        latest: The newest seq that matches, of all since the group began.
-        told: Up to where those who are handed everything were.
-    """
-
-    def __init__(self, where: Filter, head: int) -> None:
-        self.where = where
-        self.members = 0
-        self.latest = self.told = self._since = head
-        self.attached: dict[Reader, Push] = {}
-        self.bell = asyncio.Event()
-        self._recent: list[Encoded] = []  # all that match after `_since`
-        self._built: tuple[tuple[int, int], Stretch] | None = None
-
-    def take(self, seq: int, encoded: bytes) -> None:
-        """An event that matches."""
-        self.latest = seq
-        self._recent.append((seq, encoded))
-
-    def forget(self, before: int) -> None:
-        """Let go of what the ring does not hold any more."""
-        count = bisect_right(self._recent, before - 1, key=_seq_of)
-        if count:
-            self._since = max(self._since, self._recent[count - 1][0])
-            del self._recent[:count]
-
-    def lose(self, upto: int) -> None:
-        """What matches up to a seq is not known: readers look for themselves."""
-        self.latest = self._since = self.told = upto
-        self._recent.clear()
-        for reader in list(self.attached):
-            reader.fall()
-
-    def knows(self, after: int) -> bool:
-        """Whether it has all that matches after a position."""
-        return after >= self._since
-
-    def stretch(self, after: int, head: int) -> Stretch:
-        """What matches after a position that it knows."""
-        key = (after, self.latest)
-        if self._built is None or self._built[0] != key:
-            place = bisect_right(self._recent, after, key=_seq_of)
-            self._built = key, _cut(after, head, self._recent[place : place + _CHUNK + 1])
-        return self._built[1]
-
-    def ring(self) -> None:
-        """Wake those who wait."""
-        self.bell.set()
-        self.bell = asyncio.Event()
 
 
 class Fanout:
@@ -150,6 +51,13 @@ class Fanout:
         self._unsubscribe = recording.subscribe(self._from_writer)
         self.delivered = 0
         self.is_closed = False
+        self.turns = 0  # how often another log took the place of the one before
+        self._provisional = 0
+
+    @property
+    def provisional(self) -> int:
+        """The number of the newest provisional stretch."""
+        return self._provisional
 
     @property
     def readers(self) -> int:
@@ -163,11 +71,14 @@ class Fanout:
             self._loop.call_soon_threadsafe(self._take, events)
 
     def _take(self, events: list[Event]) -> None:
+        follows = events[0].seq == self.head + 1
         self.head = events[-1].seq
         if not self._groups:  # nobody reads: whoever comes asks the recording for what was before
             self.lose()
             return
         try:
+            if not follows:
+                raise LookupError("what is before them was not announced")
             fresh = [(event, event.to_json()) for event in events]
         except Exception:
             _log.exception("events %d to %d are read from the recording", events[0].seq, events[-1].seq)
@@ -191,6 +102,42 @@ class Fanout:
         for group in list(self._groups.values()):
             group.lose(self.head)
             self._waiting[group] = None
+
+    def leap(self, head: int) -> None:
+        """The recording has more than it announced, up to a head; what it announces follows that."""
+        self.head = max(self.head, head)
+        self.lose()
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._may_serve_at, self._serve)
+
+    def turn(self, head: int) -> None:
+        """The recording is another log, up to a head: let every reader go."""
+        self.turns += 1
+        self.head = head
+        self.lose()
+        for group in self._groups.values():
+            group.provisional.clear()
+            group.ring()
+
+    def tell_provisional(self, events: list[Event]) -> None:
+        """Hand out events that have no seq yet: no cursor moves, and each comes again with its own."""
+        told: dict[Group, list[Encoded]] = {}
+        for event in events:
+            encoded = _WITHOUT_SEQ + event.to_json().removeprefix(_NO_SEQ)
+            for group in self._channels.of(event):
+                told.setdefault(group, []).append((0, encoded))
+        for group, matching in told.items():
+            self._provisional += 1
+            stretch = Stretch(self.head, self.head, matching, provisional=self._provisional)
+            for push in list(group.attached.values()):
+                push(stretch)  # whoever cannot take it now has it in the end
+            group.foretell(stretch)
+            group.ring()
+
+    def forget_provisional(self) -> None:
+        """All that was told before it had a seq has one."""
+        for group in self._groups.values():
+            group.provisional.clear()
 
     def _trim(self) -> None:
         count = 0
@@ -259,18 +206,18 @@ class Fanout:
             return group.stretch(after, self.head)
         if after + 1 < self._base:
             return await self._read_back(group.where, after)
-        rows = self._ring[after + 1 - self._base : after + 1 - self._base + _CHUNK]
+        rows = self._ring[after + 1 - self._base : after + 1 - self._base + CHUNK]
         to = rows[-1][0].seq if rows else after
-        return _cut(after, to, [(event.seq, encoded) for event, encoded in rows if group.where.matches(event)])
+        return cut(after, to, [(event.seq, encoded) for event, encoded in rows if group.where.matches(event)])
 
     async def _read_back(self, where: Filter, after: int) -> Stretch:
         upto = self.head
 
         def read() -> Stretch:
-            events = self.recording.read(after, upto=upto, where=where, limit=_CHUNK)
+            events = self.recording.read(after, upto=upto, where=where, limit=CHUNK)
             self.recording.check(self.recording.cursor(after))  # what was trimmed meanwhile would be skipped unsaid
-            to = events[-1].seq if len(events) == _CHUNK else upto
-            return _cut(after, to, [(event.seq, event.to_json()) for event in events])
+            to = events[-1].seq if len(events) == CHUNK else upto
+            return cut(after, to, [(event.seq, event.to_json()) for event in events])
 
         return await asyncio.to_thread(read)
 
@@ -292,6 +239,7 @@ class Reader:
         self._fanout, self.where, self.cursor = fanout, where, after
         self._group = fanout.join(where)
         self._was_at_head = after >= fanout.head  # from then on the group knows all that matches
+        self._turn, self._heard = fanout.turns, fanout.provisional
         self._when_fallen: Callable[[], None] = lambda: None
 
     @property
@@ -312,7 +260,7 @@ class Reader:
         ``push`` answers whether it took one. When it did not, or cannot be told any more, ``when_fallen`` is called: then
         the rest is to be asked for with `next`.
         """
-        if not self.is_caught_up or self.cursor > self._fanout.head or self._fanout.is_closed:
+        if not self.is_caught_up or self.cursor > self._fanout.head or self._is_over:
             return False
         self.settle()
         self._when_fallen = when_fallen
@@ -333,9 +281,13 @@ class Reader:
             CursorGone: what comes next was deleted before it was read.
         """
         while True:
+            if self._turn != self._fanout.turns:
+                raise FeedClosed
             if self.is_caught_up:
-                if self._fanout.is_closed:
+                if self._is_over:
                     raise FeedClosed
+                if (told := self._untold()) is not None:
+                    return told
                 await self._group.bell.wait()
                 continue
             stretch = await self._fanout.read(self._group, self.cursor)
@@ -344,6 +296,23 @@ class Reader:
                 self._was_at_head = True
             self._fanout.delivered += len(stretch.events)
             return stretch
+
+    @property
+    def _is_over(self) -> bool:
+        return self._fanout.is_closed or self._turn != self._fanout.turns
+
+    def _untold(self) -> Stretch | None:
+        """The next provisional stretch that was not handed over."""
+        for stretch in self._group.provisional:
+            if stretch.provisional > self._heard:
+                self._heard = stretch.provisional
+                if stretch.after == self._fanout.head:  # else it may have come with its seq already
+                    return stretch
+        return None
+
+    def hear(self, stretch: Stretch) -> None:
+        """A provisional stretch was handed over."""
+        self._heard = max(self._heard, stretch.provisional)
 
     def close(self) -> None:
         """Leave the group."""

@@ -96,7 +96,7 @@ async def delete_events(request: Request) -> Response:
         than = params.time_of(text, "olderThan")
     except OverflowError:
         raise ValueError(f"olderThan {text!r} is longer than there has been time") from None
-    deleted = await asyncio.to_thread(service.recording.delete_older, than, grant.organization_id)
+    deleted = await asyncio.to_thread(service.delete_older, than, grant.organization_id)
     return JSONResponse({"deleted": deleted})
 
 

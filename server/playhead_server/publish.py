@@ -56,7 +56,7 @@ def submit(service: Service, grant: Grant, events: list[NewEvent]) -> Future[App
         index = next(index for index, one in enumerate(named) if one not in own)
         raise InvalidEvent(index, "organizationId", "must be null or the token's own organisation")
     try:
-        return service.recording.submit(events, grant.organization_id)
+        return service.submit(events, grant.organization_id)
     except Exception:
         service.refused += 1
         raise
@@ -72,10 +72,11 @@ def result(service: Service, future: Future[Appended]) -> Appended:
 
 def answer(done: Appended) -> dict[str, object]:
     """What a publisher is told."""
-    return {
+    told: dict[str, object] = {
         "accepted": done.accepted, "duplicates": done.duplicates, "firstSeq": done.first_seq, "lastSeq": done.last_seq,
         "cursor": str(done.cursor),
     }  # fmt: skip
+    return told | {"provisional": True} if done.is_provisional else told
 
 
 async def _body(request: Request) -> bytes:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -21,6 +22,9 @@ from playhead_server import websocket
 from playhead_server.access import Access
 from playhead_server.app import create_app
 from playhead_server.settings import Settings
+
+if TYPE_CHECKING:
+    from playhead_server.cluster.cluster import Cluster
 
 __all__ = ["Running", "Settings", "running", "serve"]
 
@@ -91,14 +95,32 @@ _WITHOUT_QUERY = _WithoutQuery()
 
 
 @contextlib.contextmanager
+def _clustered(settings: Settings, recording: Recording, url: str) -> Iterator[Cluster]:
+    try:
+        from playhead_server.cluster.cluster import Cluster
+        from playhead_server.cluster.joining import ForeignLog
+    except ModuleNotFoundError as error:
+        raise ValueError(f"a log of many servers needs {error.name}: pip install 'playhead[redis]'") from None
+    try:
+        cluster = Cluster(settings, recording, url)
+    except ForeignLog as error:
+        raise ValueError(str(error)) from error
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@contextlib.contextmanager
 def _prepared(settings: Settings) -> Iterator[tuple[_Server, socket.socket, Recording, Access, str]]:
     with Recording.open(settings.recording, retention_s=settings.retention_s) as recording:
         access = Access(settings)
-        with _listen(settings) as listening:
+        with _listen(settings) as listening, contextlib.ExitStack() as opened:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"http://{host}:{listening.getsockname()[1]}"
             recording.announce(url)
-            app = create_app(settings, recording, access)
+            cluster = opened.enter_context(_clustered(settings, recording, url)) if settings.redis_url else None
+            app = create_app(settings, recording, access, cluster)
             config = uvicorn.Config(
                 app, ws="websockets-sansio", ws_per_message_deflate=False, ws_max_size=17 * 2**20, lifespan="on",
                 log_config=None, log_level=settings.log_level, access_log=False, timeout_graceful_shutdown=5,
@@ -126,13 +148,17 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C. The first line on stdout is the url alone; logs go to stderr."""
     logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # each request to another server is no news
     # uvicorn gives the signal back when it has ended: then this closes the recording on the way out, with status 0
     signal.signal(signal.SIGTERM, _leave)
     with _prepared(settings) as (server, listening, _, _, url):
         print(url, flush=True)
         gc.collect()
         gc.freeze()  # what is there for good is not gone through at each collection, which would hold up who publishes
-        server.run(sockets=[listening])
+        try:
+            server.run(sockets=[listening])
+        finally:
+            gc.unfreeze()  # or what DuckDB counts as leaked at the end is told on stderr
 
 
 @contextlib.contextmanager

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
 
-from playhead.recording import Recording
+from playhead.events import NewEvent
+from playhead.recording import Appended, Recording
 from playhead_server.access import Access
 from playhead_server.confirmations import Confirmations
 from playhead_server.fanout import Fanout
 from playhead_server.settings import Settings
+
+if TYPE_CHECKING:
+    from playhead_server.cluster.cluster import Cluster
 
 
 @dataclass
@@ -30,6 +38,24 @@ class Service:
     sockets: int = 0
     streams: int = 0
     is_stopping: bool = False
+    cluster: Cluster | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this server does less than it should at present; None when all is well."""
+        return self.cluster.trouble if self.cluster is not None else None
+
+    def state(self) -> dict[str, str]:
+        """The same as clients are told."""
+        return {"state": "ok"} if self.trouble is None else {"state": "degraded", "reason": self.trouble}
+
+    def submit(self, events: Sequence[NewEvent], organization_id: str | None) -> Future[Appended]:
+        """Queue events for the log; as `Recording.submit`."""
+        return (self.cluster or self.recording).submit(events, organization_id)
+
+    def delete_older(self, than: datetime, organization_id: str | None) -> int:
+        """Really delete older events, everywhere; as `Recording.delete_older`."""
+        return (self.cluster or self.recording).delete_older(than, organization_id)
 
     def stop(self) -> None:
         """Let every reader go; what was submitted is still stored."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+_LOG_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,10 @@ class Settings:
         jwt_secret: HS256 secret of JWTs that are taken as tokens.
         jwks: Path of a JWKS file for RS256 and ES256.
         heartbeat_s, sweep_s: Seconds between heartbeats, and between sweeps of what expired.
+        redis_url: The Redis that holds the log of many servers; None for a log of this server alone.
+        redis_log: The name of that log; servers with the same one share it.
+        redis_wait: Replicas of Redis that must have events before they are acknowledged.
+        advertise: The url that the other servers reach this one at.
     """
 
     recording: Path
@@ -36,8 +43,14 @@ class Settings:
     heartbeat_s: float = 15.0
     sweep_s: float = 3600.0
     write_discovery: bool = True
+    redis_url: str | None = field(default=None, repr=False)
+    redis_log: str = "main"
+    redis_wait: int = 0
+    advertise: str | None = None
 
     def __post_init__(self) -> None:
+        if not _LOG_NAME.match(self.redis_log):
+            raise ValueError(f"--redis-log {self.redis_log[:40]!r} takes 1 to 64 letters, digits, '.', '_' and '-'")
         if self.no_auth and not is_loopback(self.host):
             raise ValueError(f"--no-auth works on loopback only, not on {self.host}: leave it out, or use --host 127.0.0.1")
         if not 0 <= self.port <= 65535:

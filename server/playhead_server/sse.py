@@ -22,7 +22,8 @@ from starlette.responses import Response
 from playhead.errors import CursorGone
 from playhead.events import Filter
 from playhead_server import params
-from playhead_server.fanout import FeedClosed, Reader, Stretch
+from playhead_server.fanout import FeedClosed, Reader
+from playhead_server.groups import Stretch
 from playhead_server.service import Service, service_of
 
 _SEND_TIMEOUT_S = 25.0
@@ -64,13 +65,25 @@ def _lines(epoch: str, stretch: Stretch) -> bytes:
     )
 
 
+def _provisional(stretch: Stretch) -> bytes:
+    """Without ids: no position moves, and each comes again with its own."""
+    return b"".join(b"event: provisional\ndata: %b\n\n" % event for event in stretch.events)
+
+
+def _status(service: Service) -> bytes:
+    return f"event: status\ndata: {json.dumps(service.state())}\n\n".encode()
+
+
 async def _feed(service: Service, where: Filter, position: int, reset: bytes) -> AsyncIterator[bytes]:
-    epoch = service.recording.epoch
+    epoch, known = service.recording.epoch, None  # all is well: what is otherwise is said
     reader = Reader(service.fanout, where, position)  # here, so that it is always closed again
     service.streams += 1
     try:
         yield reset + f"retry: 1000\n: from {epoch}:{reader.cursor}\n\n".encode()
         while True:
+            if service.trouble != known:
+                known = service.trouble
+                yield _status(service)
             try:
                 async with asyncio.timeout(service.settings.heartbeat_s):
                     stretch = await reader.next()
@@ -84,7 +97,9 @@ async def _feed(service: Service, where: Filter, position: int, reset: bytes) ->
                 reader.close()
                 reader = Reader(service.fanout, where, gone.oldest.seq)
                 continue
-            if stretch.events:
+            if stretch.provisional:
+                yield stretch.form("sse", partial(_provisional, stretch))
+            elif stretch.events:
                 yield stretch.form("sse", partial(_lines, epoch, stretch))
     finally:
         service.streams -= 1

@@ -31,7 +31,9 @@ async def get_readyz(request: Request) -> Response:
         raise Problem(503, service.recording.failure, {"Retry-After": "5"})
     if shutil.disk_usage(service.recording.path).free < _LEAST_FREE:
         raise Problem(503, "the disk of the recording is nearly full", {"Retry-After": "60"})
-    return JSONResponse({"status": "ok", "cursor": str(service.recording.cursor())})
+    state = service.state()
+    said = {"status": state.pop("state"), "cursor": str(service.recording.cursor())}
+    return JSONResponse(said | state)  # a server on its own serves: it stays behind the balancer
 
 
 def _figures(service: Service) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def _figures(service: Service) -> dict[str, Any]:
         "sockets": service.sockets,
         "streams": service.streams,
         "readers": service.fanout.readers,
-    }
+    } | ({"cluster": service.cluster.figures()} if service.cluster is not None else {})
 
 
 async def get_stats(request: Request) -> Response:
@@ -68,6 +70,10 @@ _METRICS = {
     "waiting": ("gauge", "playhead_events_waiting", "Events that wait to be stored."),
     "sockets": ("gauge", "playhead_websockets", "Open WebSockets."),
     "streams": ("gauge", "playhead_streams", "Open event streams."),
+    "cluster.isDegraded": ("gauge", "playhead_degraded", "1 while this server is on its own: Redis is away, say."),
+    "cluster.outbox": ("gauge", "playhead_outbox_events", "Events that this server keeps until Redis takes them."),
+    "cluster.head": ("gauge", "playhead_log_head_seq", "Newest seq of the log in Redis, as far as is known."),
+    "cluster.lag": ("gauge", "playhead_log_lag_events", "Events of the log that are not in this server's recording yet."),
     "uptimeS": ("gauge", "playhead_uptime_seconds", "Seconds since the start."),
 }
 
@@ -78,8 +84,11 @@ async def get_metrics(request: Request) -> Response:
     service.access.need(request, "read")
     figures = await asyncio.to_thread(_figures, service)
     lines = []
+    shared = figures.get("cluster", {})
+    values = figures | {f"cluster.{key}": int(value) for key, value in shared.items() if isinstance(value, int)}
     for key, (kind, name, text) in _METRICS.items():
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {figures[key]}"]
+        if key in values:
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {values[key]}"]
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
 
@@ -109,6 +118,9 @@ _CALLS: dict[str, dict[str, tuple[str, dict[str, str]]]] = {
         )
     },
     "/api/batches": {"get": ("Batches, newest first", _FILTERS | _PAGE)},
+    "/api/replica": {
+        "get": ("Rows for another server of the same log", {"after": "seq", "limit": "at most so many", "epoch": "of the log"})
+    },
     "/api/tickets": {"post": ("A one-use ticket of 30 s for a browser's stream or socket", {})},
     "/api/stats": {"get": ("Figures for people", {})},
     "/api/openapi.json": {"get": ("This description", {})},

@@ -10,7 +10,8 @@ import msgspec
 from starlette.types import Message
 
 from playhead.errors import CursorGone
-from playhead_server.fanout import FeedClosed, Reader, Stretch
+from playhead_server.fanout import FeedClosed, Reader
+from playhead_server.groups import Stretch
 from playhead_server.line import Line
 
 _encode = msgspec.json.Encoder().encode
@@ -69,6 +70,9 @@ class Subscription:
                         self.sent = reader.cursor
                         return
                 stretch = await reader.next()
+                if stretch.provisional:
+                    await self._line.send(self._provisional(stretch))
+                    continue
                 if stretch.events:
                     await self._line.send(self._message(stretch))
                     self.tell(stretch.to)
@@ -83,6 +87,9 @@ class Subscription:
             )
 
     def _push(self, stretch: Stretch) -> bool:
+        if stretch.provisional:
+            self._reader.hear(stretch)
+            return self._line.push(self._provisional(stretch))
         if not self._line.push(self._message(stretch)):
             return False
         self.tell(stretch.to)
@@ -91,6 +98,15 @@ class Subscription:
 
     async def _say(self, message: dict[str, Any]) -> None:
         await self._line.send(self._line.message(_encode(message)))
+
+    def _provisional(self, stretch: Stretch) -> Message:
+        """Events without seqs, for who wants to know before; they come again."""
+
+        def build() -> Message:
+            head = _encode({"op": "provisional", "id": self._identity})
+            return self._line.message(head[:-1] + b',"events":[' + b",".join(stretch.events) + b"]}")
+
+        return stretch.form((self._identity, self._line.is_compressed), build)
 
     def _message(self, stretch: Stretch) -> Message:
         """The stretch as a message, shared by all who are told the same."""

@@ -60,6 +60,7 @@ class _Socket:
         self._tasks: set[asyncio.Task[None]] = set()
         self._publishing, self._published = 0, asyncio.Event()
         self._beat: asyncio.TimerHandle | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._grant: Grant | None = None
 
     async def run(self) -> None:
@@ -69,6 +70,8 @@ class _Socket:
             recording = self._service.recording
             head = str(recording.cursor(self._service.fanout.head))
             await self._send({"op": "welcome", "version": 1, "epoch": recording.epoch, "head": head})
+            if self._service.trouble is not None:
+                await self._send({"op": "status"} | self._service.state())
             query = self._socket.query_params
             params.known(query, *params.FILTERS, "after")
             if any(name in query for name in (*params.FILTERS, "after")):
@@ -88,6 +91,16 @@ class _Socket:
             self._line.close()
             for subscription in self._subscriptions.values():
                 subscription.close()
+
+    def tell(self) -> None:
+        """Say how the server is, to who was welcomed; on a line that is stuck once, when it is free."""
+        if self._grant is not None and not self._failed.done() and (self._telling is None or self._telling.done()):
+            self._telling = self._spawn(self._tell())
+
+    async def _tell(self) -> None:
+        said: dict[str, str] = {}
+        while said != (said := self._service.state()):
+            await self._send({"op": "status"} | said)
 
     def stop(self, code: int, reason: str) -> None:
         """End the connection from outside."""
@@ -256,6 +269,12 @@ def _refusal(identity: str | None, error: Exception) -> dict[str, Any]:
 
 
 _open: set[_Socket] = set()
+
+
+def tell_all() -> None:
+    """Say to every socket of this process how the server is."""
+    for socket in list(_open):
+        socket.tell()
 
 
 def stop_all(code: int, reason: str) -> None:

@@ -15,6 +15,7 @@ from playhead_server.server import Running
 from tests.browser.pages import BUSY, Open, connect, event, history, rows
 from tests.conftest import TOKEN, process
 from tests.line import line
+from tests.shared_log import Redis, shared
 
 
 def test_a_killed_server_is_told_truthfully(notebook: Open, tmp_path: Path) -> None:
@@ -56,6 +57,35 @@ def test_a_killed_server_is_told_truthfully(notebook: Open, tmp_path: Path) -> N
             expect(root).to_have_attribute("data-connection", "connected", timeout=20_000)
             expect(root.locator(".ph-summary")).to_contain_text("✕ 1 failed▶ 1 running✓ 4 completed", timeout=20_000)
         expect(nb.status).to_be_hidden()
+
+
+def test_a_server_on_its_own_is_told_and_shows_what_it_takes_in(notebook: Open, tmp_path: Path, redis: Redis) -> None:
+    """Redis away: degraded, with why; what is published meanwhile is in the grid at once, and once when Redis is back."""
+    with shared(tmp_path, 1, redis.url) as (served,), ph.connect(served.url, token=TOKEN) as client:
+        client.publish([event("started", "early"), event("progress", "early", progressPercentage=20)])
+        nb = notebook(
+            connect(served.url), "ph.ConnectionStatus(client, hide_after=0.2)", "ph.LiveGrid(client, batch_id='b')",
+            "ph.ReplayPlayer(client, batch_id='b')",
+        )  # fmt: skip
+        nb.run()
+        expect(rows(nb.grid)).to_have_count(1, timeout=30_000)
+        redis.kill()
+        client.publish([event("progress", "early", progressPercentage=60), event("started", "late")])
+        for root in (nb.grid, nb.status, nb.player):
+            expect(root).to_have_attribute("data-connection", "degraded", timeout=10_000)
+            expect(root).to_contain_text("Connection refused")
+            expect(root).to_contain_text("reaches the other servers later")
+        expect(rows(nb.grid)).to_have_count(2)
+        expect(nb.grid.locator('[data-job="early"]')).to_have_attribute("data-progress", "60")
+        client.publish(event("failed", "late", error="no"))
+        expect(nb.grid.locator('[data-job="late"]')).to_have_attribute("data-state", "failed")
+        nb.page.screenshot(path=tmp_path / "degraded.png")
+        redis.start()
+        for root in (nb.grid, nb.player):
+            expect(root).to_have_attribute("data-connection", "connected", timeout=20_000)
+            expect(root.locator(".ph-summary")).to_contain_text("✕ 1 failed▶ 1 running")
+        expect(nb.grid.locator('[data-job="late"]')).to_have_attribute("data-state", "failed")
+        assert [one.type for one in client.events(job_id="late")] == ["job_started", "job_failed"]
 
 
 def test_where_only_plain_requests_get_through_the_grid_polls_and_says_so(

@@ -36,12 +36,27 @@ def serve(
     root_path: Annotated[str, typer.Option(envvar="PLAYHEAD_ROOT_PATH", help="The path a proxy serves it at.")] = "",
     log_level: Annotated[str, typer.Option(envvar="PLAYHEAD_LOG_LEVEL", help="debug, info, warning, error.")] = "info",
     redis_url: Annotated[
-        str | None, typer.Option(envvar=["PLAYHEAD_REDIS_URL", "REDIS_URL"], help="Not in this version.")
+        str | None,
+        typer.Option(
+            envvar=["PLAYHEAD_REDIS_URL", "REDIS_URL"],
+            help="Share the log with other servers: redis://, rediss://, redis+sentinel://…/master, redis+cluster://.",
+        ),
+    ] = None,
+    redis_log: Annotated[
+        str, typer.Option(envvar="PLAYHEAD_REDIS_LOG", help="The name of that log, where Redis holds several.")
+    ] = "main",
+    redis_wait: Annotated[
+        int, typer.Option(envvar="PLAYHEAD_REDIS_WAIT", min=0, help="Replicas of Redis that must have events first.")
+    ] = 0,
+    advertise: Annotated[
+        str | None, typer.Option(envvar="PLAYHEAD_ADVERTISE", help="The url that the other servers reach this one at.")
     ] = None,
 ) -> None:
-    """Serve a recording. The first line printed is the url alone; logs go to stderr; SIGTERM ends it cleanly."""
-    if redis_url is not None:
-        raise ValueError("this version runs one server a recording: unset REDIS_URL and leave out --redis-url")
+    """
+    Serve a recording, alone or with others that share its log over Redis.
+
+    The first line printed is the url alone; logs go to stderr; SIGTERM ends it cleanly.
+    """
     try:
         from playhead_server.server import Settings
         from playhead_server.server import serve as run
@@ -54,6 +69,6 @@ def serve(
         Settings(
             recording=recording, host=host, port=port, token=token, no_auth=no_auth, retention_s=duration_s(retention),
             allow_origins=tuple(allow_origin or ()), log_level=log_level, jwt_secret=jwt_secret, jwks=jwks,
-            root_path=root_path,
+            root_path=root_path, redis_url=redis_url, redis_log=redis_log, redis_wait=redis_wait, advertise=advertise,
         )
     )  # fmt: skip

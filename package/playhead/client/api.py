@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OnReset = Callable[[str], None]
+OnProvisional = Callable[[list[Event]], None]
 Ids = str | Iterable[str] | None
 _log = logging.getLogger("playhead.client")
 
@@ -144,13 +145,13 @@ class Client(ABC):
     @abstractmethod
     def _watch(
         self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None, on_reset: OnReset | None,
-        polling_interval: float,
+        polling_interval: float, on_provisional: OnProvisional | None,
     ) -> Watch: ...  # fmt: skip
 
     def watch(
         self, *, on_events: OnEvents, on_status: OnStatus | None = None, on_reset: OnReset | None = None,
-        after: str | Cursor = "now", polling_interval: float = 5.0, execution_id: Ids = None, batch_id: Ids = None,
-        job_id: Ids = None, type: Ids = None,
+        on_provisional: OnProvisional | None = None, after: str | Cursor = "now", polling_interval: float = 5.0,
+        execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None, type: Ids = None,
     ) -> Watch:  # fmt: skip
         """
         Follow by callbacks, in another thread, which must not wait in them.
@@ -161,11 +162,14 @@ class Client(ABC):
             on_reset: Called with ``epoch`` or ``trimmed`` when the position is no longer held: what was built from the
                 events so far is of another log, or has a gap; it is read on from the oldest event. Without it the watch
                 ends with `CursorGone` as its ``error``.
+            on_provisional: Called with events that a server of several has taken while Redis is away: their ``seq`` is 0, the
+                cursor does not move, and each comes again, with its seq, to ``on_events``.
             after: ``start``, ``now`` or a cursor.
             polling_interval: Seconds between two polls, where neither a WebSocket nor a stream gets through.
         """
         where = Filter.make(execution_id=execution_id, batch_id=batch_id, job_id=job_id, type=type)
-        return self._watch(where, checked_after(after), on_events, on_status, on_reset, checked_interval(polling_interval))
+        interval = checked_interval(polling_interval)
+        return self._watch(where, checked_after(after), on_events, on_status, on_reset, interval, on_provisional)
 
     def follow(
         self, *, after: str | Cursor = "now", execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None,

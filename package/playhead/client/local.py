@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
-from playhead.client.api import Client, OnReset
+from playhead.client.api import Client, OnProvisional, OnReset
 from playhead.client.follow import OnEvents, OnStatus
 from playhead.client.query import Answer, EventQuery
 from playhead.client.remote import batches_frame
@@ -102,7 +102,7 @@ class LocalClient(Client):
 
     def _watch(
         self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None, on_reset: OnReset | None,
-        polling_interval: float,
+        polling_interval: float, on_provisional: OnProvisional | None,
     ) -> _LocalWatch:  # fmt: skip
         watch = _LocalWatch(self.recording, where, after, on_events, on_status, on_reset)
         self._watches.add(watch)

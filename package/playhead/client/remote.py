@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import httpx
 
-from playhead.client.api import Client, OnReset
+from playhead.client.api import Client, OnProvisional, OnReset
 from playhead.client.follow import OnEvents, OnStatus
 from playhead.client.http import Http, unavailable
 from playhead.client.publisher import Publisher
@@ -149,14 +149,16 @@ class RemoteClient(Client):
 
     def _watch(
         self, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None, on_reset: OnReset | None,
-        polling_interval: float,
+        polling_interval: float, on_provisional: OnProvisional | None,
     ) -> Subscription:  # fmt: skip
         def told(state: ConnectionState) -> None:
             if on_status is not None:
                 on_status(state)
             self._told(state)
 
-        watch = Subscription(self._http, where, after, on_events, told, on_reset, polling_interval)
+        watch = Subscription(
+            self._http, where, after, on_events, told, on_reset, polling_interval, on_provisional=on_provisional
+        )
         self._watches.add(watch)
         return watch
 

@@ -25,6 +25,8 @@ class ConnectionState(msgspec.Struct, frozen=True):
             None before the first.
         lag_events: How many numbers of the log, of all events, lie between what was read and the newest that the server
             spoke of; 0 for one that has caught up, None before it is known.
+        degraded: Why the server is on its own while others share its log (Redis is away, say): what it takes in is safe,
+            and gets its seq later; empty when all is well.
     """
 
     state: State
@@ -34,3 +36,4 @@ class ConnectionState(msgspec.Struct, frozen=True):
     detail: str = ""
     lag_ms: float | None = None
     lag_events: int | None = None
+    degraded: str = ""

@@ -19,7 +19,7 @@ import httpx
 from playhead.client import loop, resume, transports
 from playhead.client.http import Http, why
 from playhead.client.status import ConnectionState, State, Transport
-from playhead.client.transports import Broken, Reset, Stretch
+from playhead.client.transports import Broken, Heard, Provisional, Reset, Stretch, Told
 from playhead.errors import AccessDenied, CursorGone, PlayheadError, RequestRefused
 from playhead.events import Cursor, Event, Filter
 from playhead.times import now
@@ -27,31 +27,41 @@ from playhead.times import now
 OnEvents = Callable[[list[Event], str], None]
 OnStatus = Callable[[ConnectionState], None]
 OnReset = Callable[[str], None]
+OnProvisional = Callable[[list[Event]], None]
 _log = logging.getLogger("playhead.client")
 _PROBE_S, _MOST_PROBE_S = 2.0, 300.0  # a lesser transport looks that often whether a WebSocket gets through
 _RESET_S = 0.05
 
 
 class Subscription:
-    """A reader that follows by itself until it is closed. Callbacks run in the client's thread, one at a time."""
+    """
+    A reader that follows by itself until it is closed. Callbacks run in the client's thread, one at a time.
+
+    Attributes:
+        is_closed: Whether it was closed; one that ended by an error was not.
+    """
 
     def __init__(
         self, http: Http, where: Filter, after: str, on_events: OnEvents, on_status: OnStatus | None = None,
         on_reset: OnReset | None = None, polling_interval: float = 5.0, transport: Transport = "websocket",
+        on_provisional: OnProvisional | None = None,
     ) -> None:  # fmt: skip
         self._http, self._where, self._after = http, where, after
         self._on_events, self._on_status, self._on_reset = on_events, on_status, on_reset
+        self._on_provisional = on_provisional
         self._polling_interval = polling_interval
         self._cursor: Cursor | None = Cursor.parse(after) if after not in ("start", "now") else None
         self._transport: Transport = transport
         self._attempt = 0
         self._lag_ms: float | None = None
+        self._degraded = ""
         self._head: Cursor | None = None  # the furthest that the server spoke of
         self._may_read = asyncio.Event()
         self._may_read.set()
         self.error: PlayheadError | None = None
         self._state: State = "reconnecting"
         self._since, self._detail = now(), "connecting"
+        self.is_closed = False  # before there is a task, which may have connected before `spawn` returns
         self._done: Future[None] = loop.spawn(self._run())
 
     @property
@@ -68,13 +78,8 @@ class Subscription:
         if self._head is not None and self._cursor is not None and self._head.epoch == self._cursor.epoch:
             lag_events = max(0, self._head.seq - self._cursor.seq)
         return ConnectionState(
-            state, self._transport, self._attempt, self._since, detail, self._lag_ms, lag_events
+            state, self._transport, self._attempt, self._since, detail, self._lag_ms, lag_events, self._degraded
         )
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it was closed; one that ended by an error was not."""
-        return self._done.cancelled()
 
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call back once it is closed or has ended by an error."""
@@ -90,6 +95,7 @@ class Subscription:
 
     def close(self) -> None:
         """Stop; again is harmless."""
+        self.is_closed = not self._done.done() or self.is_closed
         self._done.cancel()
 
     async def _run(self) -> None:
@@ -161,16 +167,25 @@ class Subscription:
 
     async def _read(self) -> None:
         told = ""
+        self._degraded = ""  # another server may be well
         async with contextlib.aclosing(self._stretches()) as stretches:
-            async for stretch in stretches:
-                self._take(stretch)
+            async for heard in stretches:
+                if isinstance(heard, Told):
+                    self._degraded = heard.degraded
+                    self._tell(self._state, self._detail)
+                    continue
+                if isinstance(heard, Provisional):
+                    if self._on_provisional is not None:
+                        self._on_provisional(heard.events)
+                    continue
+                self._take(heard)
                 if self._state != "connected" or told != self._transport:
                     told = self._transport
                     detail = f"polling every {self._polling_interval:g} s" if self._transport == "polling" else ""
                     self._tell("connected", detail)
                 await self._may_read.wait()
 
-    def _stretches(self) -> AsyncGenerator[Stretch]:
+    def _stretches(self) -> AsyncGenerator[Heard]:
         asked = self._http, self._where, self.cursor
         if self._transport == "websocket":
             return transports.websocket(*asked)

@@ -1,9 +1,9 @@
 """
 The three ways a log is followed over the network: WebSocket, Server-Sent Events, polling.
 
-Each is an async generator of `Stretch`: what lies between two positions. It knows nothing of retries and reads on only
-when asked, so a slow consumer slows its own line and nobody else's. What went wrong is `Broken`, `Reset`, or an error of
-the library that no retry helps.
+Each is an async generator of `Stretch`, what lies between two positions, and of what else a server says. It knows nothing
+of retries and reads on only when asked, so a slow consumer slows its own line and nobody else's. What went wrong is
+`Broken`, `Reset`, or an error of the library that no retry helps.
 """
 
 from __future__ import annotations
@@ -47,6 +47,21 @@ class Stretch(NamedTuple):
     head: Cursor | None = None
 
 
+class Told(NamedTuple):
+    """How the server is: why it is on its own, or empty."""
+
+    degraded: str
+
+
+class Provisional(NamedTuple):
+    """Events that have no seq yet (0 here); each comes again in a stretch."""
+
+    events: list[Event]
+
+
+Heard = Stretch | Told | Provisional
+
+
 class Reset(Exception):
     """The position is no longer held; it can be read on from ``oldest``."""
 
@@ -80,6 +95,7 @@ class _Message(msgspec.Struct, rename={"start": "from"}):
     oldest: str | None = None
     code: str | None = None
     message: str | None = None
+    state: str | None = None
     events: list[Event] = []
 
 
@@ -131,7 +147,18 @@ async def opened(http: Http) -> ClientConnection:
         raise Broken("the server does not answer") from error
 
 
-async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
+_PROVISIONAL = b'{"op":"provisional"'
+
+
+def _provisional(events: list[dict[str, Any]]) -> Provisional:
+    return Provisional([msgspec.convert({"seq": 0} | event, Event, strict=False) for event in events])
+
+
+def _told(said: dict[str, Any]) -> Told:
+    return Told(str(said.get("reason") or "no reason is known") if said.get("state") == "degraded" else "")
+
+
+async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Heard]:
     """By subprotocol ``playhead.v1.zstd``; pings notice a dead line."""
     socket = await opened(http)
     try:
@@ -139,7 +166,11 @@ async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Str
         ask = {"op": "subscribe", "id": "s", "filter": message_filter(where), "after": after}
         await socket.send(json.dumps(ask))
         async for frame in socket:
-            message = _decode(inflate().decompress(frame) if isinstance(frame, bytes) else frame)
+            text = inflate().decompress(frame) if isinstance(frame, bytes) else frame.encode()
+            if text.startswith(_PROVISIONAL):
+                yield _provisional(msgspec.json.decode(text)["events"])
+                continue
+            message = _decode(text)
             if message.op == "events" and message.start is not None and message.to is not None:
                 yield Stretch(Cursor.parse(message.start), Cursor.parse(message.to), message.events)
             elif message.op == "subscribed" and message.start is not None:
@@ -147,6 +178,8 @@ async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Str
                 yield Stretch(start, start, [], Cursor.parse(message.head) if message.head else None)
             elif message.op in ("heartbeat", "caught_up") and message.at is not None:
                 yield Stretch(None, Cursor.parse(message.at), [])
+            elif message.op == "status":
+                yield _told({"state": message.state, "reason": message.reason})
             elif message.op == "reset":
                 raise Reset(Cursor.parse(message.oldest or ""), message.reason)
             elif message.op == "error":
@@ -162,7 +195,7 @@ async def websocket(http: Http, where: Filter, after: str) -> AsyncGenerator[Str
         await socket.close()
 
 
-async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
+async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Heard]:
     """By Server-Sent Events; a cursor travels as ``Last-Event-ID``, and comments tell where the stream begins."""
     headers = http.headers() | {"Accept": "text/event-stream"}
     params = wire_filter(where)
@@ -202,6 +235,10 @@ async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Stretch]:
             elif not name and value.startswith("from "):
                 position = Cursor.parse(value.removeprefix("from "))
                 yield Stretch(position, position, [])
+            elif not line and kind in ("status", "provisional"):
+                said = json.loads("\n".join(data))
+                yield _told(said) if kind == "status" else _provisional([said])
+                kind, data = "", []
             elif not line and identity:
                 if kind == "reset":
                     raise Reset(Cursor.parse(identity), json.loads("".join(data)).get("reason"))
@@ -246,7 +283,7 @@ async def _check_alive(client: httpx.AsyncClient, http: Http) -> None:
         raise Broken("the server does not answer") from None
 
 
-async def polling(http: Http, where: Filter, after: str, interval_s: float) -> AsyncGenerator[Stretch]:
+async def polling(http: Http, where: Filter, after: str, interval_s: float) -> AsyncGenerator[Heard]:
     """By pages of history, one each ``interval_s`` seconds when there is nothing more at once."""
     timeout = httpx.Timeout(4.0, connect=_PING_TIMEOUT_S)
     trusts = http.trusts_environment

@@ -145,7 +145,7 @@ class LiveWidget(Shown):
             "status": {
                 "state": state.state, "transport": state.transport, "attempt": state.attempt, "url": self._url,
                 "since": state.since.timestamp() * 1000, "detail": state.detail, "interval": self._polling_interval(),
-                "lag": self._lag(),
+                "lag": self._lag(), "degraded": state.degraded,
             },
             "notice": self._notice,
         }  # fmt: skip
@@ -239,7 +239,7 @@ class LiveWidget(Shown):
             self._is_pumped = False
             self._wake.set()
 
-    # showing
+    # ending
 
     def _end(self) -> None:
         """Have the threads of the widget end; a thread in foreign code while the interpreter goes away takes it down."""
@@ -254,14 +254,13 @@ class LiveWidget(Shown):
 
     def close(self) -> None:
         """Stop listening, leave the last state in place of the live view, and remove the widget; again is harmless."""
-        self._end_with(None)
+        self._end_with()
 
-    def _end_with(self, html: str | None) -> None:
-        """Close it, and leave this behind; the table when not given."""
+    def _end_with(self, html: str | None = None) -> None:
         if self._over is not None and not self._over.is_set():
             self._end()
             _turns.release()
-            self._leave_behind(self._table() if html is None else html)
+            super()._end_with(html)
 
 
 _open: weakref.WeakSet[LiveWidget] = weakref.WeakSet()

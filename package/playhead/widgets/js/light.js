@@ -26,11 +26,12 @@ export function header(root, channel, title, live = "live") {
     say(word, words.short === "live" ? live : words.short);
     say(lag, words.lag);
     light.title = words.title;
-    sayWithCode(why, words.state === "disconnected" ? words.long : "");
+    const isBad = words.state === "disconnected" || words.state === "degraded";
+    sayWithCode(why, isBad ? words.long : "");
     why.hidden = !why.textContent;
     say(notice, channel.notice);
     notice.hidden = !channel.notice;
-    announcer.say(`${words.short} ${words.state === "disconnected" ? words.long : ""}`.trim());
+    announcer.say(`${words.short} ${isBad ? words.long : ""}`.trim());
   };
   draw();
   const leave = channel.changed.listen(draw);

@@ -14,7 +14,7 @@ export const CANCELLED = 4;
 /**
  * What the kernel says of the connection; `since` in milliseconds, `lag` in events behind the log, null when not known.
  * @typedef {{state: "connected" | "reconnecting" | "disconnected" | "saved", transport: string, attempt: number, since: number,
- *   detail: string, url: string, interval: number | null, lag: number | null}} Status
+ *   detail: string, url: string, interval: number | null, lag: number | null, degraded?: string}} Status
  */
 
 /** @param {number} ms */
@@ -48,6 +48,12 @@ export function connectionWords(status, silentSince = null) {
       found.short = status.interval ? `polling every ${status.interval} s` : "polling";
       found.long = "no stream gets through";
     } else found.long = `over ${transport}`;
+    if (status.degraded) {
+      found.state = "degraded";
+      found.short = "degraded";
+      found.long = `${status.degraded}; what comes in here is kept, and reaches the other servers later`;
+      title.push(found.long);
+    }
     if (status.lag) found.lag = `, ${count(status.lag, "event")} behind`;
   } else if (status.state === "reconnecting") {
     found.short = status.attempt ? `reconnecting (${status.attempt})` : "connecting";
@@ -56,7 +62,7 @@ export function connectionWords(status, silentSince = null) {
     found.short = `disconnected since ${clock(status.since)}`;
     found.long = status.detail || "is the server running? `playhead serve` starts one";
   }
-  found.glyph = { connected: "●", reconnecting: "◐", disconnected: "○", saved: "■" }[found.state] ?? "○";
+  found.glyph = { connected: "●", degraded: "◑", reconnecting: "◐", disconnected: "○", saved: "■" }[found.state] ?? "○";
   found.title = title.filter(Boolean).join("\n");
   return found;
 }
