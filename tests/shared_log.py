@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,6 +20,9 @@ from typing import Any
 import httpx
 import redis
 
+from playhead_server.cluster.joining import new_epoch
+from playhead_server.cluster.link import Link
+from playhead_server.cluster.log import About, Log
 from tests.conftest import TOKEN, Process, wait_for
 
 HEADERS = {"X-Playhead-Token": TOKEN}
@@ -72,6 +76,8 @@ class Redis(Program):
     def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         port = port or free_port()
+        while "--cluster-enabled" in options and port > 55_000:  # nodes speak to each other on a port 10,000 above
+            port = free_port()
         durable = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), *durable, *options]
         super().__init__(command, port, folder / "redis.log")
@@ -173,11 +179,22 @@ def rows_of(url: str) -> list[str]:
         return list(answer.iter_lines())
 
 
+def begin(redis_url: str, name: str = "main") -> None:
+    """Begin a log at once; the first server would wait a few seconds for others that may hold it."""
+    link = Link(redis_url)
+    log = Log(link, name)
+    log.claim("suite", 0, 0)
+    assert log.seed("suite", About(new_epoch(), 1, 0, 1, secrets.token_urlsafe(32), {}, 0), []) == ["done"]
+    link.use(None)
+
+
 @contextlib.contextmanager
-def shared(folder: Path, count: int, redis_url: str, *options: str) -> Iterator[list[Server]]:
-    """Servers that share a log, ended with the block; each has its port for good."""
+def shared(folder: Path, count: int, redis_url: str, *options: str, is_begun: bool = False) -> Iterator[list[Server]]:
+    """Servers that share a log, new but for one that is begun, ended with the block; each has its port for good."""
     found: list[Server] = []
     folder.mkdir(parents=True, exist_ok=True)
+    if not is_begun:
+        begin(redis_url, options[options.index("--redis-log") + 1] if "--redis-log" in options else "main")
     try:
         with ThreadPoolExecutor(count) as pool:  # the first of a log waits a moment for others
             found += pool.map(lambda number: Server(folder / f"{number}.playhead", redis_url, *options), range(count))

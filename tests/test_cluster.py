@@ -146,7 +146,7 @@ def test_a_recording_of_another_log_is_refused(tmp_path: Path, redis: Redis) -> 
         recording.append([{"type": "a"}] * 3)
     with Recording.open(tmp_path / "other.playhead") as recording:
         recording.append([{"type": "a"}])
-    with shared(tmp_path, 2, redis.url) as servers:
+    with shared(tmp_path, 2, redis.url, is_begun=True) as servers:  # nobody began it: they do
         assert len(rows_of(servers[0].url)) == 3 and rows_of(servers[0].url) == rows_of(servers[1].url)
         command = [*servers[0].process.args[:4], str(tmp_path / "other.playhead"), "--port", "0", "--redis-url", redis.url]  # type: ignore[index]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

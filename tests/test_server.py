@@ -119,7 +119,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path: Path, server: Running) -> N
         ([str(tmp_path / "a.playhead"), "--host", "0.0.0.0", "--no-auth"], "loopback"),
         ([str(tmp_path / "a.playhead"), "--token", "short"], "at least 8"),
         ([str(tmp_path / "a.playhead"), "--log-level", "loud"], "none of debug"),
-        ([str(tmp_path / "a.playhead"), "--redis-url", "redis://localhost"], "--redis-url"),
+        ([str(tmp_path / "a.playhead"), "--redis-url", "http://localhost"], "--redis-url"),
     ):
         done = playhead("serve", *words)
         assert done.returncode == 1 and says in done.stderr, done.stderr
