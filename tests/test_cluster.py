@@ -14,9 +14,11 @@ import pytest
 
 import playhead as ph
 from playhead.recording import Recording
+from playhead.recording.stored import Stored
 from playhead_server.cluster.link import Link, masked
+from playhead_server.cluster.log import Log
 from tests.conftest import TOKEN, wait_for
-from tests.shared_log import HEADERS, Nginx, Redis, Server, ids_of, post, rows_of, settle, shared, some
+from tests.shared_log import HEADERS, Nginx, Redis, Server, begin, ids_of, post, rows_of, settle, shared, some
 
 
 def test_what_one_takes_in_all_have_at_the_same_places(tmp_path: Path, redis: Redis) -> None:
@@ -151,6 +153,57 @@ def test_a_recording_of_another_log_is_refused(tmp_path: Path, redis: Redis) -> 
         command = [*servers[0].process.args[:4], str(tmp_path / "other.playhead"), "--port", "0", "--redis-url", redis.url]  # type: ignore[index]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert answer.returncode != 0 and "holds another log" in answer.stderr and "playhead import" in answer.stderr
+
+
+def test_a_quiet_log_is_joined_again(tmp_path: Path, redis: Redis) -> None:
+    """Nothing was published since it began, all servers end and come back, and nobody is left to be asked."""
+    with Recording.open(tmp_path / "0.playhead") as recording:
+        recording.append([{"type": "a"}] * 30)
+    with shared(tmp_path, 2, redis.url, is_begun=True) as servers:
+        for one in servers:
+            one.kill()
+        for one in servers:
+            one.start()
+        settle(servers, 15)
+        assert post(servers[1].url, some(1))["firstSeq"] == 31
+
+
+def test_a_recording_that_lost_its_end_takes_no_part(tmp_path: Path, redis: Redis) -> None:
+    """Its newest segment is damaged: refused with what to do, and the others go on as if it were not there."""
+    with shared(tmp_path, 2, redis.url) as servers:
+        post(servers[0].url, some(20))
+        settle(servers)
+        assert servers[1].end()[0] == 0
+        (file,) = (tmp_path / "1.playhead" / "segments").glob("*.duckdb")
+        file.write_bytes(b"x" * file.stat().st_size)
+        command = [*servers[1].process.args]  # type: ignore[misc]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert answer.returncode == 1 and "lost its newest events" in answer.stderr and "a new recording" in answer.stderr
+        assert post(servers[0].url, some(1))["firstSeq"] == 21
+
+
+def test_a_request_to_redis_that_comes_late_is_refused(tmp_path: Path, redis: Redis) -> None:
+    """One that was on its way while its events were sent again: nothing of it is stored a second time."""
+    begin(redis.url)
+    log = Log(Link(redis.url), "main")
+    about = log.look()
+    assert about is not None
+    with Recording.open(tmp_path / "a.playhead") as recording:
+        recording.append(some(3))
+        stored = Stored.again(recording.read())
+
+    def append(number: int) -> list[Any]:
+        return log.append(stored, epoch=about.epoch, server="s", number=number, seen=0, checked=0, looks=False)
+
+    assert append(2) == ["done", 1, 3]
+    assert append(2) == ["done", 1, 3]
+    assert append(1) == ["late"]
+    for _ in range(30):
+        log.control(about.epoch, {"than": "2000-01-01T00:00:00Z", "whose": None})
+    assert append(3) == ["done", 4, 6]
+    redis.ask("XTRIM", "playhead:{main}:log", "MINID", "3-1")
+    found = log.look()
+    assert found is not None and (found.first, found.head, found.controls) == (4, 6, 30)
 
 
 def test_logs_of_several_names_share_a_redis(tmp_path: Path, redis: Redis) -> None:

@@ -367,6 +367,9 @@ def test_a_slot_of_a_cluster_moves(tmp_path: Path) -> None:
             assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot) > 0
             assert ids_of(servers[0]) == ids_of(servers[1])
             assert sorted(ids_of(servers[0])) == sorted(one["id"] for one in sent)
+            for one in nodes:
+                one.kill()
+            assert post(servers[0].url, some(1))["provisional"] is True
     finally:
         for one in nodes:
             one.kill()

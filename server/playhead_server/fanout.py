@@ -38,7 +38,7 @@ class Fanout:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.head = recording.head
+        self.head, self.epoch = recording.head, recording.epoch
         self._base = self.head + 1  # the seq of the ring's first event
         self._ring: list[tuple[Event, bytes]] = []
         self._bytes = 0
@@ -110,10 +110,10 @@ class Fanout:
         if self._timer is None:
             self._timer = self._loop.call_at(self._may_serve_at, self._serve)
 
-    def turn(self, head: int) -> None:
+    def turn(self, epoch: str, head: int) -> None:
         """The recording is another log, up to a head: let every reader go."""
         self.turns += 1
-        self.head = head
+        self.head, self.epoch = head, epoch
         self.lose()
         for group in self._groups.values():
             group.provisional.clear()

@@ -98,12 +98,12 @@ _WITHOUT_QUERY = _WithoutQuery()
 def _clustered(settings: Settings, recording: Recording, url: str) -> Iterator[Cluster]:
     try:
         from playhead_server.cluster.cluster import Cluster
-        from playhead_server.cluster.joining import ForeignLog
+        from playhead_server.cluster.joining import ForeignLog, LostEnd
     except ModuleNotFoundError as error:
         raise ValueError(f"a log of many servers needs {error.name}: pip install 'playhead[redis]'") from None
     try:
         cluster = Cluster(settings, recording, url)
-    except ForeignLog as error:
+    except (ForeignLog, LostEnd) as error:
         raise ValueError(str(error)) from error
     try:
         yield cluster

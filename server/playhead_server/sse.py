@@ -75,7 +75,7 @@ def _status(service: Service) -> bytes:
 
 
 async def _feed(service: Service, where: Filter, position: int, reset: bytes) -> AsyncIterator[bytes]:
-    epoch, known = service.recording.epoch, None  # all is well: what is otherwise is said
+    epoch, known = service.fanout.epoch, None  # all is well: what is otherwise is said
     reader = Reader(service.fanout, where, position)  # here, so that it is always closed again
     service.streams += 1
     try:

@@ -67,9 +67,9 @@ class _Socket:
         """From access to the end."""
         try:
             self._grant = await self._settle_access()
-            recording = self._service.recording
-            head = str(recording.cursor(self._service.fanout.head))
-            await self._send({"op": "welcome", "version": 1, "epoch": recording.epoch, "head": head})
+            fanout = self._service.fanout
+            head = f"{fanout.epoch}:{fanout.head}"
+            await self._send({"op": "welcome", "version": 1, "epoch": fanout.epoch, "head": head})
             if self._service.trouble is not None:
                 await self._send({"op": "status"} | self._service.state())
             query = self._socket.query_params
@@ -190,21 +190,19 @@ class _Socket:
             raise ValueError(f"subscription {identity!r} is there already; unsubscribe it first")
         if len(self._subscriptions) >= _MAX_SUBSCRIPTIONS:
             raise ValueError(f"a socket takes {_MAX_SUBSCRIPTIONS} subscriptions; open another")
-        recording = self._service.recording
+        recording, fanout = self._service.recording, self._service.fanout
         try:
             position = params.position(after, recording, "now")
         except CursorGone as gone:
             await self._send_reset(identity, gone)
             return
         if after in (None, "now"):
-            position = self._service.fanout.head
-        reader = Reader(self._service.fanout, where, position)
-        subscription = Subscription(identity, reader, self._line, recording.epoch, self._spawn, self._forget)
+            position = fanout.head
+        reader = Reader(fanout, where, position)
+        subscription = Subscription(identity, reader, self._line, fanout.epoch, self._spawn, self._forget)
         self._subscriptions[identity] = subscription
-        head = str(recording.cursor(self._service.fanout.head))
-        await self._send(
-            {"op": "subscribed", "id": identity, "from": str(recording.cursor(position)), "head": head}
-        )
+        told = {"from": f"{fanout.epoch}:{position}", "head": f"{fanout.epoch}:{fanout.head}"}
+        await self._send({"op": "subscribed", "id": identity} | told)
         subscription.begin()
 
     def _forget(self, identity: str) -> None:
@@ -252,8 +250,9 @@ class _Socket:
 
     def _heartbeat(self) -> None:
         self._schedule_heartbeat()
-        at = min((one.settle() for one in self._subscriptions.values()), default=self._service.fanout.head)
-        text = _encode({"op": "heartbeat", "at": f"{self._service.recording.epoch}:{at}"})
+        fanout = self._service.fanout
+        at = min((one.settle() for one in self._subscriptions.values()), default=fanout.head)
+        text = _encode({"op": "heartbeat", "at": f"{fanout.epoch}:{at}"})
         if self._line.push(self._line.message(text)):  # a line that is stuck has something to say already
             for subscription in self._subscriptions.values():
                 subscription.tell(at)

@@ -192,9 +192,11 @@ class Recording:
         assert self._directory is not None and self._tail is not None and self._writer is not None
         return Replica(self, self._segments, self._directory, self._tail, self._writer, kept)
 
-    def delete_older(self, than: datetime, organization_id: str | None = None) -> int:
+    def delete_older(self, than: datetime, organization_id: str | None = None, *, upto: int | None = None) -> int:
         """
         Really delete the events with a timestamp before ``than``, and give their space back; how many there were.
+
+        With ``upto`` only those up to that seq.
 
         Raises:
             RecordingFull: there is no room to write what is left of a segment; whole segments may be gone.
@@ -203,7 +205,7 @@ class Recording:
         kept, gone = self._kept(), -1
         try:
             try:
-                gone = kept.delete(than, organization_id, self._rotate)
+                gone = kept.delete(than, organization_id, self._rotate, upto)
             finally:
                 if gone:
                     self._forget()

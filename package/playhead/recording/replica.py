@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _ROWS = f"SELECT {sql.named(TABLE)} FROM {{table}} WHERE seq BETWEEN {{first}} AND {{last}} ORDER BY seq"
 _A_MOMENT_S = 0.01
+_BYTES = 32 * 2**20  # of rows that are read at once
 
 
 class Rows(NamedTuple):
@@ -76,7 +78,11 @@ class Replica:
                 query = _ROWS.format(table=segment.table, first=after + 1, last=last)
                 parts.append(self._segments.db.cursor().sql(query).to_arrow_table())
         empty = sql.unzoned(sql.TABLE_SCHEMA.empty_table())
-        return Rows(pa.concat_tables([empty, *(part.cast(empty.schema) for part in parts)]), last)
+        table = pa.concat_tables([empty, *(part.cast(empty.schema) for part in parts)])
+        if table.nbytes > _BYTES:
+            table = table.slice(0, max(1, table.num_rows * _BYTES // table.nbytes))
+            last = table["seq"][-1].as_py()
+        return Rows(table, last)
 
     def copy(self, rows: Rows) -> None:
         """
@@ -95,6 +101,10 @@ class Replica:
         """Be the log of another epoch from now on, which has all that is held at the same places. Raises RecordingFull."""
         self._do(lambda: self._tail.adopt(epoch, lambda: self._directory.adopt(epoch)))
         self._recording.epoch = self._writer.epoch = epoch
+
+    def delete(self, than: datetime, organization_id: str | None, upto: int) -> int:
+        """As `Recording.delete_older`, of the events up to a seq."""
+        return self._recording.delete_older(than, organization_id, upto=upto)
 
     def cut(self, last: int) -> None:
         """Take off all events behind a seq. Raises RecordingFull; then some are left, and it is to be tried again."""

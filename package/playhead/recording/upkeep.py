@@ -67,20 +67,25 @@ class Upkeep:
         self._segments.settle()
         self._thread.submit(lambda: None).result()
 
-    def delete(self, than: datetime, organization_id: str | None, rotate: Callable[[], None]) -> int:
+    def delete(
+        self, than: datetime, organization_id: str | None, rotate: Callable[[], None], upto: int | None = None
+    ) -> int:
         """
         Really delete the events with a timestamp before ``than``, of an organisation or of all; how many there were.
+
+        With ``upto`` only those up to that seq.
 
         ``rotate`` seals the newest segment: the newest seq must outlive its event, it is the name of the next one.
         """
         whose = " AND organization_id = ?" if organization_id is not None else ""
         clause, values = "timestamp < ?" + whose, [sql.naive(than), *([organization_id] if whose else [])]
+        clause += f" AND seq <= {upto}" if upto is not None else ""
 
         def matching(segment: Segment) -> int:
             times = segment.index.times if segment.index is not None else None
             if times is not None and times.first >= micros(than):
                 return 0
-            if times is not None and times.last < micros(than) and not whose:
+            if times is not None and times.last < micros(than) and not whose and (upto is None or segment.last <= upto):
                 return segment.rows
             return self._count(segment, clause, values)
 

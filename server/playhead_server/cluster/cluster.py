@@ -67,8 +67,9 @@ class Cluster:
 
     def close(self) -> None:
         """Take nothing more, keep what was taken; blocks for a moment."""
-        self._publisher.close()
+        self._publisher.stop()
         self._follower.close()
+        self._publisher.close()
         for link in self._links:
             link.use(None)
 
@@ -130,8 +131,10 @@ class Cluster:
         self._epoch = self._recording.epoch
         if fanout is not None and is_other:
 
+            epoch = self._epoch
+
             def turn() -> None:
-                fanout.turn(head)
+                fanout.turn(epoch, head)
                 self._turned()
 
             self._in_loop(turn)

@@ -18,7 +18,7 @@ from playhead.recording import Recording
 from playhead.recording.stored import Stored
 from playhead.times import parse_time
 from playhead_server.cluster import peers
-from playhead_server.cluster.joining import ForeignLog, Joining
+from playhead_server.cluster.joining import ForeignLog, Joining, LostEnd
 from playhead_server.cluster.link import Away
 from playhead_server.cluster.log import About, Entry, Log
 from playhead_server.cluster.publisher import Publisher
@@ -31,6 +31,7 @@ _IN_STEP = 5_000  # events behind the log's end that do not count as behind
 _DRAIN_S = 0.05
 _AGAIN_S, _MOST_AGAIN_S = 0.05, 1.0
 _MISSING_S = 10.0  # how long a server that holds what is missing is looked for, where none is known
+_PATIENCE_S = 60.0  # and where one is known that does not answer
 _PAUSE_S = 0.2
 _REMEMBERED = 1_000  # deletions whose counts may still be asked for
 _log = logging.getLogger("playhead.cluster")
@@ -117,7 +118,7 @@ class Follower:
                 continue
             except _Rejoin as again:
                 _log.info("%s; the log is joined again", again)
-            except ForeignLog as error:
+            except (ForeignLog, LostEnd) as error:
                 self.say(str(error))
                 wait_s = _MOST_AGAIN_S
             except (Away, RecordingFull, OSError) as error:
@@ -148,12 +149,12 @@ class Follower:
         """Have what the stream does not hold any more, or know that nobody has it."""
         recording, memory = self._recording, self._joining.memory
         self.secret, self.head, self._about = about.secret, about.head, about
-        for said in self._log.controls():
-            if said["n"] > memory.controls and said["behind"] < about.first:
-                self._delete(said)
+        self._begun(recording.head)
+        missed = [said for said in self._log.controls() if said["n"] > memory.controls and said["behind"] < about.first]
+        for said in missed:
+            self._delete(said)
         if self._log.lacks() is None:
             self._publisher.go(about.epoch)
-        self._begun(recording.head)
         since = time.monotonic()
         while recording.head + 1 < about.first:
             before = recording.head
@@ -161,8 +162,9 @@ class Follower:
             self._beat(is_due=True)
             others = self._log.peers(self._server)
             is_all = peers.catch_up(
-                recording, self._replica, others, about.secret, about.first - 1, self._is_past(_BEAT_S)
-            )
+                recording, self._replica, others, about.secret, about.first - 1, self._is_past(_BEAT_S),
+                is_patient=time.monotonic() < since + _PATIENCE_S,
+            )  # fmt: skip
             if recording.head > before:
                 self._leapt(recording.head)
                 since = time.monotonic()
@@ -170,13 +172,16 @@ class Follower:
                 raise _Rejoin("it ends")
             if is_all or recording.head > before:
                 continue
-            if (holder := next((peer.url for peer in others if peer.at > before), None)) is not None:
+            holder = next((peer.url for peer in others if peer.at > before), None)
+            if holder is not None and time.monotonic() < since + _PATIENCE_S:
                 self.say(f"events from {before + 1:,} on are with {holder}, which does not answer (--advertise names its url)")
             elif time.monotonic() - since > _MISSING_S:
                 _log.error("events %d to %d are held by no server", before + 1, about.first - 1)
                 self._replica.begin_at(about.first)
                 self._leapt(recording.head)
             self._is_over.wait(_PAUSE_S)
+        for said in missed:  # who was copied from may have been about it
+            self._delete(said)
         self._joining.whole()
         self._position = f"{recording.head}-0"
 
@@ -190,7 +195,8 @@ class Follower:
         while not self.is_over():
             if self._doubt.is_set():
                 raise Away(self._why)
-            entries = self._log.read(self._position, _AT_ONCE, 1 if self._publisher.kept else _BLOCK_MS)
+            is_draining = self._publisher.kept and self._publisher.is_going
+            entries = self._log.read(self._position, _AT_ONCE, 1 if is_draining else _BLOCK_MS)
             self._apply(entries)
             self._beat()
             is_in_step = self.head - self._recording.head < _IN_STEP
@@ -270,7 +276,7 @@ class Follower:
         than, gone = parse_time(said["than"], "than"), None
         self._publisher.applied(self._recording.head, is_in_step=False)
         with ThreadPoolExecutor(1, "playhead-delete") as beside:
-            deleting = beside.submit(self._recording.delete_older, than, said.get("whose"))
+            deleting = beside.submit(self._replica.delete, than, said.get("whose"), said["behind"])
             while not wait([deleting], _BEAT_S).done:
                 try:
                     self._beat()

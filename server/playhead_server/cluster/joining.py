@@ -13,11 +13,11 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from playhead.errors import PlayheadError
 from playhead.events import Event
@@ -33,6 +33,7 @@ _COMPARED = 10_000  # events at the end of a recording that are looked at before
 _CENSUS_MS = 3_000  # how long every server that lives has time to say what it holds
 _HEAL_S = 30.0
 _FILLED = 20_000  # events that are put back into the stream; who lacks more asks a server
+_READ = 1_000
 _log = logging.getLogger("playhead.cluster")
 
 
@@ -47,6 +48,20 @@ class ForeignLog(PlayheadError):
         return (
             f"{self.path} holds another log ({self.epoch}) than Redis does ({self.other}): serve a new recording, and publish "
             f"its events there with `playhead import`; or name another log with --redis-log"
+        )
+
+
+class LostEnd(PlayheadError):
+    """The newest events of the recording cannot be read, so it cannot be said what of the log it has."""
+
+    def __init__(self, path: str, gone: str) -> None:
+        super().__init__(path, gone)
+        self.path, self.gone = path, gone
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} has lost its newest events ({self.gone}): serve a new recording, which gets all there is from the "
+            "other servers; where there are none, `playhead export` what is left and `playhead import` it into a new one"
         )
 
 
@@ -106,7 +121,8 @@ class Joining:
         self.tag = ""  # of the entry that was applied last, while that is known
 
     def check(self) -> None:
-        """Raises ForeignLog, as `join` would; Away."""
+        """Raises ForeignLog and LostEnd, as `join` would; Away."""
+        self._check_end()
         about = self._log.look()
         if about is not None and not (self.memory.is_whole and about.generation < self.memory.generation):
             self._upto(about)
@@ -118,9 +134,11 @@ class Joining:
         Raises:
             Away: Redis cannot be reached, or the others are not there yet.
             ForeignLog: the recording is of another one.
+            LostEnd: nobody knows how far the recording went.
             RecordingFull, OSError: the disk refuses it.
         """
         recording, memory = self._recording, self.memory
+        self._check_end()
         if memory.cut is not None:
             self._cut(memory.cut)
         about = self._log.look() or self._heal()
@@ -139,6 +157,11 @@ class Joining:
             self._cut(upto)
         self._adopt(about)
         return about
+
+    def _check_end(self) -> None:
+        for gone in self._recording.missing:
+            if gone.last is None:
+                raise LostEnd(str(self._recording.path), str(gone))
 
     def whole(self) -> None:
         """The recording has all that the log had; raises OSError."""
@@ -159,9 +182,18 @@ class Joining:
 
     def _behind(self, seq: int) -> Iterator[Event]:
         """The events of the recording behind a seq."""
-        while events := self._recording.read(seq, limit=_COMPARED):
+        while events := self._recording.read(seq, limit=_READ):
             yield from events
             seq = events[-1].seq
+
+    def _last_hole(self, after: int) -> int:
+        """The position behind the last event that is missing after a position."""
+        head = self._recording.head
+        seqs = self._recording.arrow(after=after, columns=["seq"]).read_all()["seq"].to_numpy()
+        if not len(seqs) or seqs[-1] != head:
+            return head
+        holes = np.flatnonzero(np.diff(seqs) != 1)
+        return int(seqs[holes[-1] + 1 if len(holes) else 0]) - 1
 
     def _cut(self, seq: int) -> None:
         """Take off what is behind a seq, to the end even if this process ends meanwhile."""
@@ -243,8 +275,8 @@ class Joining:
             epoch = new_epoch()
         if self._log.fill(self._server, epoch, None, is_first=True)[0] != "done":
             return False
-        events = recording.read(max(least, recording.head - _FILLED), limit=None)
-        for count, stored in enumerate(_commits(events, recording.head)):
+        after = max(min(least, recording.head - _COMPARED), recording.head - _FILLED, 0)  # some, for who joins to compare
+        for count, stored in enumerate(_commits(self._behind(self._last_hole(after)))):
             if count % 100 == 99:
                 self._log.claim(self._server, generation, recording.head)
             if self._log.fill(self._server, epoch, stored, is_first=False)[0] != "done":
@@ -256,14 +288,11 @@ class Joining:
         return bool(self._log.seed(self._server, about, memory.done)[0] == "done")
 
 
-def _commits(events: list[Event], head: int) -> Iterable[Stored]:
-    """Events of a recording as they were stored together, up to its head; only those behind the last hole."""
-    if events and events[-1].seq != head:
-        return
-    start = max((place for place, (one, other) in enumerate(pairwise(events), 1) if other.seq != one.seq + 1), default=0)
+def _commits(events: Iterable[Event]) -> Iterator[Stored]:
+    """Events of a recording that follow each other, as they were stored together."""
     few: list[Event] = []
-    for event in events[start:]:
-        if few and (len(few) == 1_000 or event.created_at != few[0].created_at or event.expires_at != few[0].expires_at):
+    for event in events:
+        if few and (len(few) == _READ or event.created_at != few[0].created_at or event.expires_at != few[0].expires_at):
             yield Stored.again(few)
             few = []
         few.append(event)

@@ -14,6 +14,7 @@ from redis.retry import Retry
 _TIMEOUT_S, _CONNECT_S = 2.0, 1.0  # the first is longer than what is waited for events
 _WAIT_MS = 1_000
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 _SECRET = re.compile(r"//.*@")
 
 
@@ -64,7 +65,7 @@ class Link:
         try:
             made = _Made(self._url)
             made.client.execute_command("EXISTS", key)
-        except (redis.RedisError, OSError) as error:
+        except _FAILURES as error:
             raise self._away(error) from error
         made.is_sealed = True
         return made
@@ -79,7 +80,7 @@ class Link:
         """One command."""
         try:
             return self._client().execute_command(*words)
-        except (redis.RedisError, OSError) as error:
+        except _FAILURES as error:
             raise self._away(error) from error
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[Any], *, waits: bool = False) -> list[Any]:
@@ -93,7 +94,7 @@ class Link:
             together.eval(script, len(keys), *keys, *values)
             together.execute_command("WAIT", self._replicas, _WAIT_MS)
             found, count = together.execute()
-        except (redis.RedisError, OSError) as error:
+        except _FAILURES as error:
             raise self._away(error) from error
         if count < self._replicas:
             raise Away(self._too_few(count))

@@ -74,11 +74,13 @@ class Log:
             return None
         said = {key.decode(): value.decode() for key, value in found.items()}
         head = int(said["head"])
-        first = head + 1
-        for position, fields in self._link.call("XRANGE", self._key("log"), "-", "+", "COUNT", 100):
-            if b"n" in fields:
-                first = int(position.partition(b"-")[0]) - int(fields[b"n"]) + 1
-                break
+        first, after = head + 1, b"-"
+        while first > head and (rows := self._link.call("XRANGE", self._key("log"), after, "+", "COUNT", 20)):
+            after = b"(" + rows[-1][0]
+            for position, fields in rows:
+                if b"n" in fields:
+                    first = int(position.partition(b"-")[0]) - int(fields[b"n"]) + 1
+                    break
         lineage = {epoch: int(last) for epoch, last in json.loads(said["lineage"])}
         return About(
             said["epoch"], int(said["generation"]), head, first, said["secret"], lineage, int(said["controls"])
@@ -127,12 +129,12 @@ class Log:
 
     def peers(self, server: str) -> list[Peer]:
         """The other servers, those that are furthest first."""
-        all_said = {name.decode(): json.loads(text) for name, text in self._link.call("HGETALL", self._key("servers")).items()}
-        newest = max((said["seen"] for said in all_said.values()), default=0)
-        found = [
-            Peer(said["url"], int(said["at"]), newest - said["seen"] < scripts.DEAD_MS)
-            for name, said in all_said.items() if name != server
-        ]  # fmt: skip
+        moment, *told = self._run(scripts.SERVERS, ("servers",))
+        found = []
+        for name, text in zip(told[::2], told[1::2], strict=True):
+            said = json.loads(text)
+            if name != server:
+                found.append(Peer(said["url"], int(said["at"]), moment - said["seen"] < scripts.DEAD_MS))
         return sorted(found, key=lambda peer: (peer.is_alive, peer.at), reverse=True)
 
     def control(self, epoch: str, said: dict[str, Any]) -> list[Any]:

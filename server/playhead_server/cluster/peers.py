@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # which needs redis, that only servers with others have
 _AT_ONCE = 20_000  # seqs
 _MOST = 100_000
 _REST = 2.0  # times as long as a peer took it is left alone, so that its own readers do not notice
-_TIMEOUT_S = 20.0
+_TIMEOUT_S, _CONNECT_S = 20.0, 2.0
 _FAILURES = (httpx.HTTPError, pa.ArrowException, ValueError, KeyError)
 
 
@@ -68,10 +68,13 @@ async def get_rows(request: Request) -> Response:
 
 
 def catch_up(
-    recording: Recording, replica: Replica, peers: Sequence[Peer], secret: str, upto: int, is_over: Callable[[], bool]
-) -> bool:
+    recording: Recording, replica: Replica, peers: Sequence[Peer], secret: str, upto: int, is_over: Callable[[], bool],
+    *, is_patient: bool,
+) -> bool:  # fmt: skip
     """
     Copy from the other servers what is between the head and a seq; whether all of it is here that any holds.
+
+    What no server that answers holds counts as expired; while ``is_patient`` only when all that are known have answered.
 
     Raises:
         RecordingFull: the disk refuses it.
@@ -94,13 +97,13 @@ def catch_up(
                     if recording.head < upto:
                         time.sleep(_REST * took_s)
         except _FAILURES:
-            is_anybody_silent = True
+            is_anybody_silent |= is_patient or peer.is_alive
             continue
-        if recording.head >= upto:
-            return True
+        if recording.head >= upto or is_over():
+            return recording.head >= upto
     if oldest and not is_anybody_silent:  # what is older has expired everywhere
         replica.begin_at(min([*oldest, upto + 1]))
-        return catch_up(recording, replica, peers, secret, upto, is_over)
+        return catch_up(recording, replica, peers, secret, upto, is_over, is_patient=is_patient)
     return False
 
 
@@ -108,17 +111,23 @@ def ids(peers: Sequence[Peer], secret: str, epoch: str, first: int, last: int) -
     """The ids of the events that another server has at some seqs; None where none can be asked."""
     for peer in peers:
         if peer.at >= last:
+            found: dict[int, str] = {}
+            after = first - 1
             try:
                 with _client(peer, secret) as client:
-                    rows, _ = _fetch(client, epoch, first - 1, last - first + 1)
+                    while after < last:
+                        rows, _ = _fetch(client, epoch, after, min(_AT_ONCE, last - after))
+                        found |= zip(rows.table["seq"].to_pylist(), rows.table["id"].to_pylist(), strict=True)
+                        after = rows.last
             except _FAILURES:
                 continue
-            return dict(zip(rows.table["seq"].to_pylist(), rows.table["id"].to_pylist(), strict=True))
+            return found
     return None
 
 
 def _client(peer: Peer, secret: str) -> httpx.Client:
-    return httpx.Client(base_url=peer.url, headers={"X-Playhead-Cluster": secret}, timeout=_TIMEOUT_S)
+    timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_S)
+    return httpx.Client(base_url=peer.url, headers={"X-Playhead-Cluster": secret}, timeout=timeout)
 
 
 def _fetch(client: httpx.Client, epoch: str, after: int, most: int) -> tuple[Rows, int]:

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import msgspec
@@ -32,7 +32,7 @@ from playhead_server.cluster.outbox import Outbox
 
 _AT_ONCE = 2_000  # events of the outbox that are sent together
 _RESCUED = 1_000
-_FEW, _MOST_UNREAD = 100, 200_000  # requests that are not counted, and events that may wait to be read back
+_MOST_UNREAD = 200_000  # events that may wait to be read back
 _log = logging.getLogger("playhead.cluster")
 
 
@@ -62,6 +62,7 @@ class Publisher:
         self._sending = threading.Lock()  # of Redis, and of what is looked up for it
         self._state = threading.Lock()  # of what follows; never held while anything is waited for
         self._sent: deque[_Sent] = deque()
+        self._unread, self._told = 0, 0  # its events, and how many of the requests at its front were answered already
         self._epoch: str | None = None  # of the log that events may be sent to; None while there is a doubt
         self._is_in_step = False
         self._number = 0
@@ -93,9 +94,12 @@ class Publisher:
         """Events that were submitted and are neither in Redis nor in the outbox."""
         return self._requests.waiting
 
-    def close(self) -> None:
-        """Have what was submitted kept or sent; what is in the outbox stays there."""
+    def stop(self) -> None:
+        """Take nothing more, and have what was submitted kept or sent."""
         self._requests.close()
+
+    def close(self) -> None:
+        """Close the files; what is in them stays there. Only once nobody uses this any more."""
         self.hold()
         self._outbox.close()
         self._rescued.close()
@@ -122,9 +126,15 @@ class Publisher:
         """The recording has the log up to a seq; whether that is where the log ends, or nearly."""
         with self._state:
             self._is_in_step = is_in_step
-            done = [] if is_in_step else list(self._sent)
+            done = [] if is_in_step else list(islice(self._sent, self._told, None))
+            self._told = self._told if is_in_step else len(self._sent)
             while self._sent and self._sent[0].last <= head:
-                done.append(self._sent.popleft())
+                one = self._sent.popleft()
+                self._unread -= len(one.stored.news)
+                if self._told:
+                    self._told -= 1
+                else:
+                    done.append(one)
         for one in done:
             _answer(one.group, one.answers)
 
@@ -222,10 +232,6 @@ class Publisher:
         nothing = sifted.stored(0, self._recording.retention_s)
         return _Sent(nothing, last, (), sifted.answers(0, self._recording.cursor(max(self._seen, last))))
 
-    @property
-    def _unread(self) -> int:
-        return sum(len(one.stored.news) for one in list(self._sent)) if len(self._sent) > _FEW else 0
-
     def _await(self, sent: _Sent) -> None:
         """Answer once the recording has it, or at once while it is far behind."""
         with self._state:
@@ -233,13 +239,15 @@ class Publisher:
             is_waiting = not is_read and self._is_in_step
             if not is_read:
                 self._sent.append(sent)
+                self._unread += len(sent.stored.news)
+                self._told = self._told if is_waiting else len(self._sent)
         if not is_waiting:
             _answer(sent.group, sent.answers)
 
     def _hold(self) -> None:
         with self._state:
             self._epoch, self._is_in_step, self._draining = None, False, None
-            sent, self._sent = self._sent, deque()
+            sent, self._sent, self._unread, self._told = self._sent, deque(), 0, 0
         for one in sent:
             self._finish(one)
 
@@ -265,7 +273,11 @@ class Publisher:
         return True
 
 
-_REFUSED = {"lost": "Redis has less of the log than it had", "epoch": "the log has begun another epoch"}
+_REFUSED = {
+    "lost": "Redis has less of the log than it had",
+    "epoch": "the log has begun another epoch",
+    "late": "a request to Redis was overtaken by a later one",
+}
 
 
 def _answer(group: Sequence[Request], answers: Sequence[Appended]) -> None:

@@ -61,6 +61,7 @@ local sent = redis.call('HGET', KEYS[3], ARGV[2])
 if sent then
   local number, first, last = string.match(sent, '(%d+) (%d+) (%d+)')
   if number == ARGV[3] then return {'done', tonumber(first), tonumber(last)} end
+  if tonumber(number) > tonumber(ARGV[3]) then return {'late'} end  -- it was on its way for long, and is sent again
 end
 local checked, count = tonumber(ARGV[4]), tonumber(ARGV[6])
 if tonumber(ARGV[14]) > head then return {'lost'} end
@@ -121,23 +122,24 @@ for i = 1, #all, 2 do
 end
 local cut = math.max(math.min(least, head - ARGV[6]), math.min(furthest, head - ARGV[7]))
 if cut > 0 then redis.call('XTRIM', KEYS[2], 'MINID', string.format('%.0f-1', cut)) end
+local from, is_over = '-', false
 for _ = 1, 50 do
-  local is_over = true
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 20)) do
+  local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 20)
+  if is_over or #entries == 0 then break end
+  from = '(' .. entries[#entries][1]
+  for _, entry in ipairs(entries) do
     local fields = {{}}
     for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
     local last = tonumber(string.match(entry[1], '%d+'))
     local size = (about[5] or 0) - (fields.b or about[5] or 0)
     local is_old = fields.x and tonumber(fields.x) <= moment
-    if (last <= least and (is_old or size > tonumber(ARGV[8]))) or (last <= furthest and size > tonumber(ARGV[9])) then
-      cut, is_over = math.max(cut, last), false
-    elseif fields.n then
-      is_over = true
-      break
+    if fields.n then
+      is_over = not ((last <= least and (is_old or size > tonumber(ARGV[8])))
+        or (last <= furthest and size > tonumber(ARGV[9])))
+      if is_over then break end
+      cut = math.max(cut, last)
     end
   end
-  if is_over then break end
-  redis.call('XTRIM', KEYS[2], 'MINID', string.format('%.0f-1', cut))
 end
 if cut > 0 then redis.call('XTRIM', KEYS[2], 'MINID', string.format('%.0f-1', cut)) end
 local behind = math.max(least, math.min(furthest, head - ARGV[7]))
@@ -149,6 +151,13 @@ if behind > known then
 end
 redis.call('HSET', KEYS[3], ARGV[2], cjson.encode({{url = ARGV[4], at = at, seen = moment}}))
 return {{'ok', head}}
+"""
+
+# KEYS servers
+SERVERS = _HELPERS + """
+local found = redis.call('HGETALL', KEYS[1])
+table.insert(found, 1, now())
+return found
 """
 
 # KEYS about log controls; ARGV epoch said
