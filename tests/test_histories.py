@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import playhead as ph
-from playhead.frames import concurrency, executions
+from playhead.frames import concurrency, durations, executions, state_at
 from tests.conftest import playhead
 
 HISTORIES = Path(os.environ.get("PLAYHEAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -25,6 +25,10 @@ def truth_of(name: str) -> dict[str, Any]:
     def first(*names: str) -> Any:
         return next((found[one] for one in names if one in found), None)
 
+    by_state = {
+        "completed": first("duration_tasks_success", "duration_FINISH_only", "duration"),
+        "failed": first("duration_tasks_failed"),
+    }
     return {
         "starts": first("task_starts", "attempts_started", "jobs"),
         "duration": first("duration_tasks", "duration_all_ended_attempts", "duration"),
@@ -34,7 +38,15 @@ def truth_of(name: str) -> dict[str, Any]:
         "without_start": first("terminal_rows_while_not_running", "task_ids_ended_but_never_started") or 0,
         "concurrency": first("max_concurrency_ends_first", "max_concurrent_tasks_ends_first"),
         "state_at": found["state_at"],
+        "by_state": {state: one for state, one in by_state.items() if one and one["n"]},
     }
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without where it came from, and with states as text: which categories there are depends on what there is."""
+    found = frame.astype({"state": "str"})
+    found.attrs = {}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +82,18 @@ def test_real_histories_give_their_truths(recordings: Path, name: str) -> None:
         assert (seconds.min(), seconds.max()) == (truth["duration"]["min_s"], truth["duration"]["max_s"])
         events = client.events().to_pandas()
         pd.testing.assert_frame_equal(executions(events), rows)
+        by_state = durations(events, by="state")
+        for state, told in truth["by_state"].items():
+            one = by_state.loc[state]
+            assert (one["count"], one["total"].total_seconds()) == (told["n"], pytest.approx(told["sum_s"], abs=1e-6))
+            assert one["median"].total_seconds() == pytest.approx(told["median_s"], abs=1e-9)
+            assert one["p95"].total_seconds() == pytest.approx(told["p95_s"], abs=1e-9)
         running = concurrency(events)["running"]
         assert running.max() == truth["concurrency"]["value"]
         assert running.idxmax() == pd.Timestamp(truth["concurrency"]["first_reached_at"])
         for moment in truth["state_at"]:
             past = client.executions(at=moment["at"])
+            pd.testing.assert_frame_equal(_plain(state_at(events, moment["at"])), _plain(past))
             begun = past[past["started"].notna()]
             wanted = {key.removeprefix("task_").removeprefix("tasks_"): value for key, value in moment.items()}
             assert (begun["state"] == "running").sum() == wanted["running"]

@@ -267,7 +267,7 @@ def test_what_is_imported_is_declared() -> None:
         top = one.target.split(".")[0]
         if top in sys.stdlib_module_names or top in HOMES:
             continue
-        extra = {"widgets": "notebook", "charts": "charts"}.get(part_of(one.source), "")
+        extra = {"widgets": "notebook", "charts": "analysis"}.get(part_of(one.source), "")
         extra = "server" if one.source.startswith("playhead_server") else extra
         allowed = anything if one.is_lazy or one.is_typing else asked[""] | asked[extra]
         allowed |= asked["redis"] if one.source.startswith("playhead_server.cluster") else set()
