@@ -64,6 +64,7 @@ bench: $(VENV)/.test
 chaos: ready
 	$(BIN)/python -m tests.endurance
 	$(BIN)/python -m tests.chaos --seconds 300 --rate 3000 --readers 24
+	$(BIN)/python -m tests.chaos --seconds 90 --every 20 --rate 2000 --readers 8 --faults away
 	$(BIN)/python -m tests.chaos --seconds 120 --rate 1000 --readers 8 --faults flush,server,redis,link
 	$(BIN)/python tests/benchmarks/bench_cluster.py --only join --join 5000000
 

@@ -212,6 +212,10 @@ class Chaos:
             redis.freeze()
             await asyncio.sleep(rest_s)
             redis.thaw()
+        elif what == "away":
+            redis.freeze()
+            await asyncio.sleep(60)
+            redis.thaw()
         elif what == "redis":
             redis.kill()
             await asyncio.sleep(rest_s)
