@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 TOKEN = "test-token-of-the-suite"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the work, the browser's tests are one's: they share a JupyterLab and a Chromium."""
-    for item in items:
-        if "browser" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 @pytest.fixture(autouse=True)
 def own_runtime_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Discovery and spill files of a test are its own."""

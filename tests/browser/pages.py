@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from playwright.sync_api import Locator
@@ -38,3 +39,12 @@ def history(jobs: int, seconds: float = 60) -> list[dict[str, object]]:
 
 def rows(root: Locator, state: str = "") -> Locator:
     return root.locator(f'[data-state="{state}"][data-job]' if state else "[data-job]")
+
+
+def until(notebook: Notebook, code: str, answer: str) -> bool:
+    """Ask the kernel until it answers so; what a page was told or tells takes a moment."""
+    end = time.monotonic() + 10
+    while notebook.ask(code) != answer:
+        if time.monotonic() > end:
+            return False
+    return True

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from playhead.client.api import Client
 from playhead_server.server import Running
-from tests.browser.pages import Open, connect, event, history, rows
+from tests.browser.pages import Open, connect, event, history, rows, until
+
+pytestmark = pytest.mark.xdist_group("browser")  # one process has them all: they share a JupyterLab and a Chromium
 
 _AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 FEED, TIMELINE, DASHBOARD = (f'[data-playhead="{name}"]' for name in ("event-feed", "timeline", "dashboard"))
@@ -48,13 +51,10 @@ def test_a_grid_is_searched_filtered_grouped_and_tells_what_it_leaves_out(
     card = nb.grid.locator(".ph-card")
     for text in ("▶ running", "Collect prices", "https://shop.example", "1 event, newest first", "job_started"):
         expect(card).to_contain_text(text)
-    for _ in range(100):
-        told = nb.ask("print(grid.selected)")
-        if told != "None":
-            break
-    assert told == "{'execution_id': 'other', 'job_id': 'other'}"
+    assert until(nb, "print(grid.selected)", "{'execution_id': 'other', 'job_id': 'other'}")
     view.press("Escape")
     expect(card).to_be_hidden()
+    assert until(nb, "print(grid.selected)", "None")  # before the kernel says otherwise
     nb.ask("grid.selected = {'execution_id': 'job 4', 'job_id': 'job 4'}; print()")
     expect(card).to_contain_text("✕ failed")
     expect(card).to_contain_text("timeout")
@@ -94,7 +94,7 @@ def test_a_player_steps_finds_failures_and_shows_the_card_at_the_marker(
     expect(nb.player.get_by_role("button", name="skip stretches")).to_have_attribute("aria-pressed", "false")
     slider.press("l")
     expect(nb.player).to_have_attribute("data-live", "true")
-    assert nb.ask("print(player.selected)") == "{'execution_id': 'job 4', 'job_id': 'job 4'}"
+    assert until(nb, "print(player.selected)", "{'execution_id': 'job 4', 'job_id': 'job 4'}")
 
 
 def test_feed_timeline_and_dashboard_show_one_moment(notebook: Open, server: Running, client: Client) -> None:
