@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +46,13 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
     yield found
     found.thaw()
     found.kill()
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:

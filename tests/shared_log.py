@@ -20,20 +20,13 @@ from typing import Any
 import httpx
 import redis
 
-from playhead_server.cluster.joining import new_epoch
+from playhead.recording.directory import new_epoch
 from playhead_server.cluster.link import Link
 from playhead_server.cluster.log import About, Log
-from tests.conftest import TOKEN, Process, wait_for
+from tests.conftest import TOKEN, Process, free_port, wait_for
 
 HEADERS = {"X-Playhead-Token": TOKEN}
 PATH = os.environ.get("PATH", "") + ":/usr/sbin"
-
-
-def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Program:

@@ -31,8 +31,7 @@ import playhead as ph
 from playhead.cli.main import app as command_line
 from playhead_server.app import ROUTES
 from playhead_server.server import Running
-from tests.conftest import TOKEN, process
-from tests.shared_log import free_port
+from tests.conftest import TOKEN, free_port, process
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -17,9 +17,9 @@ from websockets.sync.client import connect
 import playhead as ph
 from playhead.events import Event
 from tests.chaos import Chaos
-from tests.conftest import TOKEN, Process, wait_for
+from tests.conftest import TOKEN, Process, free_port, wait_for
 from tests.line import line
-from tests.shared_log import HEADERS, Redis, Server, all_well, free_port, ids_of, post, rows_of, settle, shared, some, state
+from tests.shared_log import HEADERS, Redis, Server, all_well, ids_of, post, rows_of, settle, shared, some, state
 
 
 def test_redis_away_no_request_fails_and_nothing_is_lost(tmp_path: Path, redis: Redis) -> None:

@@ -39,11 +39,10 @@ import msgspec  # noqa: E402
 import redis as library  # noqa: E402
 from websockets.asyncio.client import ClientConnection, connect  # noqa: E402
 
-from tests.benchmarks._report import percentile  # noqa: E402
-from tests.conftest import Process  # noqa: E402
-from tests.shared_log import HEADERS, Redis, Server, free_port, settle, shared, state  # noqa: E402
+from tests.benchmarks._report import cpu_s, percentile  # noqa: E402
+from tests.conftest import Process, free_port  # noqa: E402
+from tests.shared_log import HEADERS, Redis, Server, settle, shared, state  # noqa: E402
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _SIZE = 1_000
 _decode = msgspec.json.Decoder().decode
 
@@ -51,12 +50,6 @@ _decode = msgspec.json.Decoder().decode
 def say(words: str) -> None:
     """Print what was measured, or what goes on."""
     print(words, flush=True)
-
-
-def cpu_s(pid: int) -> float:
-    """Processor seconds of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def event(n: int) -> dict[str, Any]:

@@ -33,11 +33,12 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.benchmarks import _crowd  # noqa: E402
+from tests.benchmarks._report import cpu_s  # noqa: E402
+from tests.conftest import free_port  # noqa: E402
 
 TOKEN = "token-of-the-benchmark"
 HERE = Path(__file__).parent
 PEERS = ("broadcast", "socketio", "redis")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def pin(core: int) -> Callable[[], None]:
@@ -55,11 +56,7 @@ class Server:
 
     def cpu_s(self) -> float:
         """Processor seconds of it and of what it stands on."""
-        found = 0.0
-        for pid in self._pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            found += (int(fields[11]) + int(fields[12])) / _TICKS
-        return found
+        return sum(map(cpu_s, self._pids))
 
     def resident(self) -> int:
         """Bytes of memory."""
@@ -77,13 +74,6 @@ class Server:
         base = f"ws://127.0.0.1:{self.port}"
         paths = {"playhead": "/api/events/ws", "socketio": "/socket.io/?EIO=4&transport=websocket"}
         return base + paths.get(self.name, "/publish")
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import nbformat
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, sync_playwright
+
+from tests.conftest import free_port
 
 _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -157,13 +158,6 @@ def _jupyter(home: Path, command: str, app: str, place: str) -> Iterator[Lab]:
         [sys.executable, "-m", "jupyter", command, *options], environment(home), f"{url}/api", home / f"{command}.log"
     ):
         yield Lab(url, work, place)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

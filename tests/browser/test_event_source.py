@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import httpx
-import pytest
 from playwright.sync_api import Browser
 
 from playhead_server.server import Running
 from tests.conftest import TOKEN, wait_for
-
-pytestmark = pytest.mark.xdist_group("browser")  # one process has them all: they share a JupyterLab and a Chromium
 
 _FOLLOW = """
 ([ticket, query]) => {

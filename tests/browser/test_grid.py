@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbclient import NotebookClient
 from playwright.sync_api import expect
 
@@ -14,8 +13,6 @@ from playhead.client.api import Client
 from playhead_server.server import Running
 from tests.browser.jupyter import GRID, PLAYER
 from tests.browser.pages import BUSY, Open, connect, event, history, rows
-
-pytestmark = pytest.mark.xdist_group("browser")  # one process has them all: they share a JupyterLab and a Chromium
 
 _ROOT = Path(__file__).parents[2]
 

@@ -17,8 +17,6 @@ from tests.browser.hosts import marimo, page_at, voila
 from tests.browser.jupyter import GRID, PLAYER, Notebook, book_of, environment, notebook7
 from tests.browser.pages import connect, event, history, rows
 
-pytestmark = pytest.mark.xdist_group("browser")  # one process has them all: they share a JupyterLab and a Chromium
-
 _GRID = "grid = ph.LiveGrid(client, batch_id='b')\n"
 _PLAYER = "player = ph.ReplayPlayer(client, batch_id='b')\n"
 

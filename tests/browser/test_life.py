@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, Page, expect
 
@@ -17,8 +16,6 @@ from playhead_server.server import Running
 from tests.browser.jupyter import GRID, PLAYER, Lab
 from tests.browser.pages import Open, connect, event, history, rows
 from tests.conftest import wait_for
-
-pytestmark = pytest.mark.xdist_group("browser")  # one process has them all: they share a JupyterLab and a Chromium
 
 
 def scrubs_and_plays(page: Page, executions: str) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from playhead.client.api import Client
 from playhead_server.server import Running
 from tests.browser.pages import Open, connect, event, history
-
-pytestmark = pytest.mark.xdist_group("browser")  # one process has them all: they share a JupyterLab and a Chromium
 
 
 def test_the_marker_goes_to_the_past_and_back(notebook: Open, server: Running, client: Client) -> None:

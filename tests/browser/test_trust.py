@@ -7,7 +7,6 @@ import signal
 import textwrap
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
 import playhead as ph
@@ -17,8 +16,6 @@ from tests.browser.pages import BUSY, Open, connect, event, history, rows
 from tests.conftest import TOKEN, process
 from tests.line import line
 from tests.shared_log import Redis, shared
-
-pytestmark = pytest.mark.xdist_group("browser")  # one process has them all: they share a JupyterLab and a Chromium
 
 
 def test_a_killed_server_is_told_truthfully(notebook: Open, tmp_path: Path) -> None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
 from playhead.client.api import Client
 from playhead_server.server import Running
 from tests.browser.pages import Open, connect, event, history, rows, until
-
-pytestmark = pytest.mark.xdist_group("browser")  # one process has them all: they share a JupyterLab and a Chromium
 
 _AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 FEED, TIMELINE, DASHBOARD = (f'[data-playhead="{name}"]' for name in ("event-feed", "timeline", "dashboard"))

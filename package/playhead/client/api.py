@@ -9,7 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from playhead.client.follow import Follow, OnEvents, OnStatus, Watch
+from playhead.client.follow import Follow, OnEvents, OnProvisional, OnReset, OnStatus, Watch
 from playhead.client.jobs import Batch, Job, tamed
 from playhead.client.query import EventQuery
 from playhead.client.status import ConnectionState
@@ -20,8 +20,6 @@ from playhead.times import parse_time, time_text
 if TYPE_CHECKING:
     import pandas as pd
 
-OnReset = Callable[[str], None]
-OnProvisional = Callable[[list[Event]], None]
 Ids = str | Iterable[str] | None
 _log = logging.getLogger("playhead.client")
 

@@ -21,6 +21,8 @@ from playhead.events import Event
 
 OnEvents = Callable[[list[Event], str], None]
 OnStatus = Callable[[ConnectionState], None]
+OnReset = Callable[[str], None]
+OnProvisional = Callable[[list[Event]], None]
 _FULL, _ROOM = 10_000, 2_000
 
 

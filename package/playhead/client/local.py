@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
-from playhead.client.api import Client, OnProvisional, OnReset
-from playhead.client.follow import OnEvents, OnStatus
+from playhead.client.api import Client
+from playhead.client.follow import OnEvents, OnProvisional, OnReset, OnStatus
 from playhead.client.query import Answer, EventQuery
 from playhead.client.remote import batches_frame
 from playhead.client.status import ConnectionState

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import httpx
 
-from playhead.client.api import Client, OnProvisional, OnReset
-from playhead.client.follow import OnEvents, OnStatus
+from playhead.client.api import Client
+from playhead.client.follow import OnEvents, OnProvisional, OnReset, OnStatus
 from playhead.client.http import Http, unavailable
 from playhead.client.publisher import Publisher
 from playhead.client.query import Answer, EventQuery

@@ -17,17 +17,14 @@ from concurrent.futures import Future
 import httpx
 
 from playhead.client import loop, resume, transports
+from playhead.client.follow import OnEvents, OnProvisional, OnReset, OnStatus
 from playhead.client.http import Http, why
 from playhead.client.status import ConnectionState, State, Transport
 from playhead.client.transports import Broken, Heard, Provisional, Reset, Stretch, Told
 from playhead.errors import AccessDenied, CursorGone, PlayheadError, RequestRefused
-from playhead.events import Cursor, Event, Filter
+from playhead.events import Cursor, Filter
 from playhead.times import now
 
-OnEvents = Callable[[list[Event], str], None]
-OnStatus = Callable[[ConnectionState], None]
-OnReset = Callable[[str], None]
-OnProvisional = Callable[[list[Event]], None]
 _log = logging.getLogger("playhead.client")
 _PROBE_S, _MOST_PROBE_S = 2.0, 300.0  # a lesser transport looks that often whether a WebSocket gets through
 _RESET_S = 0.05

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from playhead.attempts import ATTEMPTS, COLUMNS, fold
 from playhead.columns import FRAME, error_of
+from playhead.errors import InvalidCursor
 from playhead.events import Cursor
 from playhead.frames.shape import executions_frame
 from playhead.state import STATES
@@ -121,8 +122,10 @@ def attempts(events: pa.Table) -> pa.Table:
 
 
 def _position(at: datetime | str | Cursor) -> int | None:
-    if isinstance(at, Cursor):
-        return at.seq
-    if isinstance(at, str) and at.count(":") == 1 and at.partition(":")[2].isdigit() and "-" not in at:
-        return Cursor.parse(at).seq
-    return None
+    """The seq of a cursor; None for a time."""
+    if isinstance(at, str):
+        try:
+            at = Cursor.parse(at)
+        except InvalidCursor:
+            return None
+    return at.seq if isinstance(at, Cursor) else None

@@ -37,6 +37,11 @@ _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+def new_epoch() -> str:
+    """An id for a log."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(6))
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a text as a file, whole or not at all."""
     with whole(path) as file:
@@ -172,7 +177,7 @@ class Directory:
 
     def _read_about(self) -> str:
         if not self._about.exists():
-            epoch = "".join(secrets.choice(_LETTERS) for _ in range(6))
+            epoch = new_epoch()
             self._write_about({"epoch": epoch, "created": time_text(now())})
             return epoch
         try:

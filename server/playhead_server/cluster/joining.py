@@ -22,13 +22,12 @@ import numpy as np
 from playhead.errors import PlayheadError
 from playhead.events import Event
 from playhead.recording import Recording
-from playhead.recording.directory import write_whole
+from playhead.recording.directory import new_epoch, write_whole
 from playhead.recording.stored import Stored
 from playhead_server.cluster import peers
 from playhead_server.cluster.link import Away
 from playhead_server.cluster.log import About, Log
 
-_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _COMPARED = 10_000  # events at the end of a recording that are looked at before the log goes on
 _CENSUS_MS = 3_000  # how long every server that lives has time to say what it holds
 _HEAL_S = 30.0
@@ -95,17 +94,13 @@ class Memory(msgspec.Struct):
 
     def write(self) -> None:
         """Raises OSError."""
-        write_whole(Path(self.path), msgspec.json.encode(self).decode() + "\n")
+        text = msgspec.json.encode(msgspec.structs.replace(self, path=""))  # which may be another one tomorrow
+        write_whole(Path(self.path), text.decode() + "\n")
 
     def did(self, control: dict[str, Any]) -> None:
         """What it was told is done; raises OSError."""
         self.controls, self.done = control["n"], [*self.done[-99:], control]
         self.write()
-
-
-def new_epoch() -> str:
-    """An id for an epoch."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(6))
 
 
 class Joining:
@@ -253,7 +248,10 @@ class Joining:
         """Agree with the others on who holds most, and have the log go on from there."""
         memory, head = self.memory, self._recording.head
         generation = memory.generation if memory.is_whole else 0  # who has a part of it says nothing of the rest
-        self._say("the servers agree on how the log goes on, of which Redis has lost a part")
+        self._say(
+            "Redis has lost a part of the log; the servers agree on how it goes on" if memory.generation
+            else "the log begins here, unless another server is heard of that has one"
+        )  # fmt: skip
         end = time.monotonic() + _HEAL_S
         while time.monotonic() < end and not self._is_over():
             answer = self._log.claim(self._server, generation, head)
