@@ -152,7 +152,7 @@ class Chaos:
 
     def run(self, seconds: float, every_s: float, faults: Sequence[str]) -> str:
         """What became of it; raises AssertionError with what is wrong."""
-        redis = Redis(self._folder / "redis")
+        redis = Redis(self._folder / "redis", fsync="everysec")
         try:
             with line(redis.url, is_raw=True) as link, shared(self._folder, self._count, link.url) as servers:
                 nginx = Nginx(self._folder / "nginx", [one.port for one in servers])

@@ -18,7 +18,7 @@ from playhead.recording.stored import Stored
 from playhead_server.cluster.link import Link, masked
 from playhead_server.cluster.log import Log
 from tests.conftest import TOKEN, wait_for
-from tests.shared_log import HEADERS, Nginx, Redis, Server, begin, ids_of, post, rows_of, settle, shared, some
+from tests.shared_log import HEADERS, Nginx, Redis, Server, begin, ids_of, place, post, rows_of, settle, shared, some
 
 
 def test_what_one_takes_in_all_have_at_the_same_places(tmp_path: Path, redis: Redis) -> None:
@@ -26,22 +26,20 @@ def test_what_one_takes_in_all_have_at_the_same_places(tmp_path: Path, redis: Re
     with shared(tmp_path, 2, redis.url) as servers:
         sent = [some(random.Random(n).randint(1, 30)) for n in range(60)]
 
-        def publish(n: int) -> dict[str, Any]:
-            url = servers[n % 2].url
-            answer = post(url, sent[n])
-            before = f"{answer['cursor'].partition(':')[0]}:{answer['firstSeq'] - 1}"
-            mine = httpx.get(f"{url}/api/events?after={before}&limit=10000", headers=HEADERS).json()["events"]
+        def publish(n: int) -> int:
+            first = place(servers[n % 2], sent[n])
+            mine = httpx.get(f"{servers[n % 2].url}/api/events?limit=10000", headers=HEADERS).json()["events"]
             assert {one["id"] for one in sent[n]} <= {one["id"] for one in mine}
-            return answer
+            return first
 
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(publish, range(60)))
+            places = list(pool.map(publish, range(60)))
         settle(servers)
         first, second = (rows_of(one.url) for one in servers)
         assert first == second
         assert [json.loads(row)["seq"] for row in first] == list(range(1, sum(map(len, sent)) + 1))
-        for events, answer in zip(sent, answers, strict=True):
-            found = [json.loads(row)["id"] for row in first[answer["firstSeq"] - 1 : answer["lastSeq"]]]
+        for events, at in zip(sent, places, strict=True):
+            found = [json.loads(row)["id"] for row in first[at - 1 :][: len(events)]]
             assert found == [one["id"] for one in events]
 
 
@@ -93,7 +91,7 @@ def test_a_new_server_gets_what_the_stream_holds_no_more(tmp_path: Path, redis: 
                 post(servers[0].url, some(3))
             settle([servers[0], new])
             assert rows_of(new.url) == rows_of(servers[0].url)
-            assert post(new.url, some(1))["firstSeq"] == 30_061
+            assert place(new, some(1)) == 30_061
             batches = httpx.get(f"{new.url}/api/executions", headers=HEADERS).json()["executions"]
             assert batches[0]["events"] >= 30_060
         finally:
@@ -165,7 +163,7 @@ def test_a_quiet_log_is_joined_again(tmp_path: Path, redis: Redis) -> None:
         for one in servers:
             one.start()
         settle(servers, 15)
-        assert post(servers[1].url, some(1))["firstSeq"] == 31
+        assert place(servers[1], some(1)) == 31
 
 
 def test_a_recording_that_lost_its_end_takes_no_part(tmp_path: Path, redis: Redis) -> None:
@@ -179,7 +177,7 @@ def test_a_recording_that_lost_its_end_takes_no_part(tmp_path: Path, redis: Redi
         command = [*servers[1].process.args]  # type: ignore[misc]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert answer.returncode == 1 and "lost its newest events" in answer.stderr and "a new recording" in answer.stderr
-        assert post(servers[0].url, some(1))["firstSeq"] == 21
+        assert place(servers[0], some(1)) == 21
 
 
 def test_a_request_to_redis_that_comes_late_is_refused(tmp_path: Path, redis: Redis) -> None:

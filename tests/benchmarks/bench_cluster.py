@@ -112,7 +112,7 @@ def ws(url: str, path: str = "/api/events/ws") -> str:
 
 def across(folder: Path, seconds: float, rate: float) -> None:
     """Publish on one server, receive on the other."""
-    redis = Redis(folder / "redis")
+    redis = Redis(folder / "redis", fsync="everysec")
     try:
         with shared(folder, 2, redis.url, "--log-level", "warning") as (one, two):
             before = [cpu_s(pid) for pid in (one.process.pid, two.process.pid, redis.process.pid)]
@@ -165,7 +165,7 @@ def through(folder: Path, events: int, rounds: int) -> None:
     bodies = [json.dumps([event(n + place) for place in range(_SIZE)]).encode() for n in range(0, events, _SIZE)]
     rates: dict[str, list[float]] = {"two servers": [], "one, no Redis": [], "bare stream": []}
     for turn in range(rounds):
-        redis = Redis(folder / f"redis{turn}")
+        redis = Redis(folder / f"redis{turn}", fsync="everysec")
         try:
             with shared(folder / f"two{turn}", 2, redis.url, "--log-level", "warning") as servers:
                 pids = [*(one.process.pid for one in servers), redis.process.pid]
@@ -220,7 +220,7 @@ def costs(folder: Path, events: int) -> None:
     """What an event costs the server that takes it in, one that follows, and Redis, with one that follows and with three."""
     bodies = [json.dumps([event(n + place) for place in range(_SIZE)]).encode() for n in range(0, events, _SIZE)]
     for count in (2, 4):
-        redis = Redis(folder / f"redis{count}")
+        redis = Redis(folder / f"redis{count}", fsync="everysec")
         try:
             with shared(folder / f"of{count}", count, redis.url, "--log-level", "warning") as servers:
                 pids = [redis.process.pid, *(one.process.pid for one in servers)]
@@ -237,7 +237,7 @@ def costs(folder: Path, events: int) -> None:
 
 def join(folder: Path, events: int, rate: float) -> None:
     """A third server comes while events go on."""
-    redis = Redis(folder / "redis")
+    redis = Redis(folder / "redis", fsync="everysec")
     try:
         with shared(folder, 2, redis.url, "--log-level", "warning") as servers:
             say(f"join     publishing {events:,} events")
