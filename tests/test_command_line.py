@@ -107,7 +107,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
         (("export", str(tmp_path / "none.playhead"), "x.csv"), "there is no recording"),
         (("export", str(tmp_path), "x.xls"), "ends in one of"),
         (("import", str(tmp_path / "none.ndjson"), str(tmp_path / "c.playhead")), "none.ndjson"),
-        (("import", str(tmp_path / "not.parquet"), str(tmp_path / "c.playhead")), "cannot be read as .parquet"),
+        (("import", str(tmp_path / "not.parquet"), str(tmp_path / "c.playhead")), "cannot be read as parquet"),
         (("import", str(tmp_path / "not.ndjson.gz"), str(tmp_path / "c.playhead")), "not.ndjson.gz"),
         (("status", "ftp://host"), "write http://"),
         (("status",), "playhead serve"),

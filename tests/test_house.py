@@ -42,7 +42,7 @@ HEAVY = ("pandas", "duckdb", "starlette", "ipywidgets", "numpy", "pyarrow", "any
 # The ground's parts know each other.
 LAYERS = (
     {"playhead", "errors", "times", "events", "columns", "state", "attempts", "intake", "bodies"},
-    {"recording"},
+    {"recording", "files"},
     {"client"},
     {"frames"},
     {"charts", "widgets", "demo"},

@@ -6,14 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from starlette.requests import Request
 
-from playhead.columns import wire_lines
+from playhead import files
 from playhead_server import params
 from playhead_server.problems import Problem
 
@@ -55,38 +52,9 @@ def wanted(request: Request, allowed: tuple[str, ...]) -> str:
     return best
 
 
-class _Sink:
-    """A file that keeps only what was not taken yet."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._place = 0
-        self.closed = False
-
-    def write(self, part: Any) -> int:
-        text = bytes(part)
-        self._parts.append(text)
-        self._place += len(text)
-        return len(text)
-
-    def tell(self) -> int:
-        return self._place
-
-    def flush(self) -> None:
-        return None
-
-    def close(self) -> None:
-        self.closed = True
-
-    def take(self) -> bytes:
-        found = b"".join(self._parts)
-        self._parts.clear()
-        return found
-
-
 async def pieces(name: str, reader: pa.RecordBatchReader, cursor: str) -> AsyncIterator[bytes]:
-    """The same as `stream`, made in threads that let others go first, in pieces that a socket takes at once."""
-    loop, made = asyncio.get_running_loop(), stream(name, reader, cursor)
+    """The rows of a reader in a format, made in threads that let others go first, in pieces that a socket takes at once."""
+    loop, made = asyncio.get_running_loop(), files.pieces(name, reader, lambda rows, last: cursor)
     following = loop.run_in_executor(_THREADS, next, made, None)
     try:
         while (piece := await following) is not None:
@@ -102,29 +70,3 @@ def _end(made: Generator[bytes], last: asyncio.Future[bytes | None]) -> None:
     if not last.cancelled():
         last.exception()
     _THREADS.submit(made.close)
-
-
-def stream(name: str, reader: pa.RecordBatchReader, cursor: str) -> Generator[bytes]:
-    """The rows of a reader in a format, piece by piece; a Parquet file says the position that it was read at."""
-    if name == "ndjson":
-        for batch in reader:
-            yield b"".join(line + b"\n" for line in wire_lines(batch))
-        return
-    sink = _Sink()
-    file = pa.PythonFile(sink, mode="w")
-    writer: Any
-    if name == "csv":
-        writer = pyarrow.csv.CSVWriter(file, reader.schema)
-    elif name == "arrow":
-        options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
-        writer = pa.ipc.new_stream(file, reader.schema, options=options)
-    else:
-        writer = pyarrow.parquet.ParquetWriter(file, reader.schema, compression="zstd")
-    for batch in reader:
-        writer.write_batch(batch)
-        if piece := sink.take():
-            yield piece
-    if name == "parquet":
-        writer.add_key_value_metadata({"playhead.cursor": cursor})
-    writer.close()
-    yield sink.take()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from playhead.client.follow import AsyncFollow, Watch
 from playhead.client.jobs import Batch, Job
@@ -17,8 +17,9 @@ from playhead.events import Event
 
 if TYPE_CHECKING:
     import pandas as pd
-    import polars as pl
-    import pyarrow as pa
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class _Done:
@@ -27,6 +28,16 @@ class _Done:
     def __await__(self) -> Generator[None, None, None]:
         return
         yield
+
+
+def _awaited(
+    method: Callable[Concatenate[EventQuery, _P], _T],
+) -> Callable[Concatenate[AsyncEventQuery, _P], Coroutine[Any, Any, _T]]:
+    async def awaited(self: AsyncEventQuery, /, *args: _P.args, **options: _P.kwargs) -> _T:
+        return await asyncio.to_thread(method, self._query, *args, **options)
+
+    awaited.__name__, awaited.__doc__ = method.__name__, f"As `EventQuery.{method.__name__}`."
+    return awaited
 
 
 class AsyncEventQuery:
@@ -38,25 +49,33 @@ class AsyncEventQuery:
     def __repr__(self) -> str:
         return repr(self._query).replace("EventQuery", "AsyncEventQuery")
 
-    async def to_pandas(self) -> pd.DataFrame:
-        """As `EventQuery.to_pandas`."""
-        return await asyncio.to_thread(self._query.to_pandas)
+    to_pandas = _awaited(EventQuery.to_pandas)
+    to_arrow = _awaited(EventQuery.to_arrow)
+    to_polars = _awaited(EventQuery.to_polars)
+    to_duckdb = _awaited(EventQuery.to_duckdb)
+    to_parquet = _awaited(EventQuery.to_parquet)
+    to_csv = _awaited(EventQuery.to_csv)
+    to_ndjson = _awaited(EventQuery.to_ndjson)
+    count = _awaited(EventQuery.count)
+    executions = _awaited(EventQuery.executions)
+    state_at = _awaited(EventQuery.state_at)
+    batches = _awaited(EventQuery.batches)
+    concurrency = _awaited(EventQuery.concurrency)
+    throughput = _awaited(EventQuery.throughput)
+    durations = _awaited(EventQuery.durations)
+    steps = _awaited(EventQuery.steps)
+    retries = _awaited(EventQuery.retries)
+    errors = _awaited(EventQuery.errors)
+    stalled = _awaited(EventQuery.stalled)
+    critical_path = _awaited(EventQuery.critical_path)
+    event_log = _awaited(EventQuery.event_log)
 
-    async def to_arrow(self) -> pa.Table:
-        """As `EventQuery.to_arrow`."""
-        return await asyncio.to_thread(self._query.to_arrow)
-
-    async def to_polars(self) -> pl.DataFrame:
-        """As `EventQuery.to_polars`."""
-        return await asyncio.to_thread(self._query.to_polars)
-
-    async def to_parquet(self, path: str | os.PathLike[str]) -> int:
-        """As `EventQuery.to_parquet`."""
-        return await asyncio.to_thread(self._query.to_parquet, path)
-
-    async def count(self) -> int:
-        """As `EventQuery.count`."""
-        return await asyncio.to_thread(self._query.count)
+    async def compare(
+        self, other: AsyncEventQuery | pd.DataFrame, by: str | None = None, *, least: float = 0.1
+    ) -> pd.DataFrame:
+        """As `EventQuery.compare`."""
+        theirs = other._query if isinstance(other, AsyncEventQuery) else other
+        return await asyncio.to_thread(self._query.compare, theirs, by, least=least)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         groups = self._query.groups()

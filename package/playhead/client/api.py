@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from playhead.client.follow import Follow, OnEvents, OnProvisional, OnReset, OnStatus, Watch
 from playhead.client.jobs import Batch, Job, tamed
-from playhead.client.query import EventQuery
+from playhead.client.query import Asked, EventQuery
 from playhead.client.status import ConnectionState
 from playhead.errors import InvalidEvent, PlayheadError
 from playhead.events import Cursor, Event, Filter, NewEvent, new_event
@@ -98,7 +98,7 @@ class Client(ABC):
     # asking
 
     @abstractmethod
-    def _events(self, where: Filter, at: str | None, limit: int | None) -> EventQuery: ...
+    def _events(self, where: Filter, at: str | None, limit: int | None) -> Asked: ...
 
     @abstractmethod
     def _executions(self, where: Filter, at: str | None, states: list[str], attempts: str) -> pd.DataFrame: ...
@@ -122,7 +122,14 @@ class Client(ABC):
         )
         if limit is not None and (not isinstance(limit, int) or limit < 0):
             raise ValueError(f"limit is a whole number from 0, or None for all, not {limit!r}")
-        return self._events(where, moment_text(at), limit)
+        moment = moment_text(at)
+        filters = where.describe() | ({"at": moment} if moment else {}) | ({"limit": limit} if limit is not None else {})
+        keeps_executions = limit is None and not (where.batch_id or where.type or where.since or where.until)
+
+        def rows(as_of: str | datetime | Cursor | None) -> pd.DataFrame:
+            return self._executions(where, moment if as_of is None else moment_text(as_of), [], "all")
+
+        return EventQuery(self._events(where, moment, limit), filters, rows if keeps_executions else None)
 
     def executions(
         self, *, execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None, type: Ids = None,

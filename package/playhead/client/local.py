@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from playhead.client.api import Client
 from playhead.client.follow import OnEvents, OnProvisional, OnReset, OnStatus
-from playhead.client.query import Answer, EventQuery
+from playhead.client.query import Answer, Asked
 from playhead.client.remote import batches_frame
 from playhead.client.status import ConnectionState
 from playhead.errors import CursorGone, PlayheadError, QueueFull, RecordingDamaged
@@ -60,7 +60,7 @@ class LocalClient(Client):
         last = self._last
         return last is None or not wait([last], timeout).not_done
 
-    def _events(self, where: Filter, at: str | None, limit: int | None) -> EventQuery:
+    def _events(self, where: Filter, at: str | None, limit: int | None) -> Asked:
         moment = _moment(at)
 
         def ask(columns: Sequence[str], after: str | None) -> Answer:
@@ -75,8 +75,7 @@ class LocalClient(Client):
             found = self.recording.count(where, moment)
             return found if limit is None else min(found, limit)
 
-        filters = where.describe() | ({"at": at} if at else {}) | ({"limit": limit} if limit is not None else {})
-        return EventQuery(ask, count, filters)
+        return Asked(ask, count)
 
     def _executions(self, where: Filter, at: str | None, states: list[str], attempts: str) -> pd.DataFrame:
         from playhead.frames import executions_frame

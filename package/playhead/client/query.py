@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from playhead.client.questions import Questions, Rows
 from playhead.events import Cursor, Event
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
     import polars as pl
     import pyarrow as pa
@@ -33,14 +35,19 @@ class Answer(NamedTuple):
         return str(Cursor(Cursor.parse(self.cursor).epoch, last))
 
 
-class EventQuery:
-    """Events that match, in log order: to a frame, a table, a file, or one by one."""
+class Asked(NamedTuple):
+    """What a client does for a query: read some columns (all when none is named) from a cursor on, and count."""
 
-    def __init__(
-        self, ask: Callable[[Sequence[str], str | None], Answer], count: Callable[[], int], filters: dict[str, Any]
-    ) -> None:
-        self._ask, self._count, self._filters = ask, count, filters
-        self._limit: int | None = filters.get("limit")
+    ask: Callable[[Sequence[str], str | None], Answer]
+    total: Callable[[], int]
+
+
+class EventQuery(Questions):
+    """Events that match, in log order: to a frame, a table, a file, one by one, or as the answer to a question."""
+
+    def __init__(self, asked: Asked, filters: dict[str, Any], rows: Rows | None) -> None:
+        super().__init__(filters, rows)
+        self._ask, self._count = asked
 
     def __repr__(self) -> str:
         return f"<EventQuery {self._filters}>"
@@ -74,28 +81,53 @@ class EventQuery:
             raise TypeError("a table became a series")
         return frame
 
-    def to_parquet(self, path: str | os.PathLike[str]) -> int:
+    def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
+        """
+        A relation with the columns of an events frame, to go on with in SQL: ``.filter``, ``.aggregate``, ``.query``.
+
+        Args:
+            connection: Where it lives; DuckDB's own default when not given.
+        """
+        import duckdb
+
+        return (duckdb if connection is None else connection).from_arrow(self.to_arrow())
+
+    def to_parquet(self, path: str | os.PathLike[str], *, partition: Literal["day"] | None = None) -> int:
         """
         Write a Parquet file (zstd); how many events it has. It appears whole or not at all.
 
         It says the position to go on from, and `connect` opens it again, to read.
+
+        Args:
+            path: The file; with ``partition`` a folder that is not there yet.
+            partition: ``"day"``: a folder of files ``day=2026-11-23/…parquet`` by the day of ``timestamp`` in UTC, which
+                pandas, Polars, DuckDB, Dask, Spark and Trino read as one table; ``_playhead.json`` in it has the position.
+
+        Raises:
+            FileExistsError: the folder is there already.
         """
-        import pyarrow.parquet
+        from playhead.files import write, write_by_day
+
+        if partition not in (None, "day"):
+            raise ValueError(f"partition is 'day' or None, not {partition!r}")
+        answer = self.answer()
+        if partition is None:
+            return write(path, answer.reader, partial(answer.end, self._limit), name="parquet")
+        return write_by_day(path, answer.reader, partial(answer.end, self._limit), {"filters": self._filters})
+
+    def to_csv(self, path: str | os.PathLike[str]) -> int:
+        """Write a CSV file with the columns of an events frame; how many events it has. It appears whole or not at all."""
+        from playhead.files import write
 
         answer = self.answer()
-        draft = Path(f"{os.fspath(path)}.part")
-        rows = last = 0
-        try:
-            with pyarrow.parquet.ParquetWriter(draft, answer.reader.schema, compression="zstd") as writer:
-                for batch in answer.reader:
-                    writer.write_batch(batch)
-                    rows += batch.num_rows
-                    last = batch.column("seq")[-1].as_py()
-                writer.add_key_value_metadata({"playhead.cursor": answer.end(self._limit, rows, last)})
-            draft.rename(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        return rows
+        return write(path, answer.reader, partial(answer.end, self._limit), name="csv")
+
+    def to_ndjson(self, path: str | os.PathLike[str]) -> int:
+        """Write lines of wire JSON, gzipped where the path ends in ``.gz``; how many. The file appears whole or not at all."""
+        from playhead.files import write
+
+        answer = self.answer()
+        return write(path, answer.reader, partial(answer.end, self._limit), name="ndjson")
 
     def count(self) -> int:
         """How many there are, without reading them."""

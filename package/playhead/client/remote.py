@@ -14,7 +14,7 @@ from playhead.client.api import Client
 from playhead.client.follow import OnEvents, OnProvisional, OnReset, OnStatus
 from playhead.client.http import Http, unavailable
 from playhead.client.publisher import Publisher
-from playhead.client.query import Answer, EventQuery
+from playhead.client.query import Answer, Asked
 from playhead.client.spill import wire
 from playhead.client.status import ConnectionState, State
 from playhead.client.stream import Subscription
@@ -51,7 +51,7 @@ class RemoteClient(Client):
     def flush(self, timeout: float | None = 5.0) -> bool:
         return self._publisher.flush(timeout)
 
-    def _events(self, where: Filter, at: str | None, limit: int | None) -> EventQuery:
+    def _events(self, where: Filter, at: str | None, limit: int | None) -> Asked:
         params = _params(where, at)
         if limit is not None:
             params.append(("limit", str(limit)))
@@ -62,13 +62,11 @@ class RemoteClient(Client):
             total = int(answer.json()["pagination"]["total"])
             return total if limit is None else min(total, limit)
 
-        filters = where.describe() | ({"at": at} if at else {}) | ({"limit": limit} if limit is not None else {})
-
         def ask(columns: Sequence[str], after: str | None) -> Answer:
             begin = [] if after is None else [("after", after)]
             return self._arrow("/api/events", [*params, *begin, *(("columns", name) for name in columns)])
 
-        return EventQuery(ask, count, filters)
+        return Asked(ask, count)
 
     def _arrow(self, path: str, params: list[tuple[str, str]]) -> Answer:
         import pyarrow as pa

@@ -13,6 +13,7 @@ from playhead.frames.executions import checked, executions, executions_of
 from playhead.times import parse_time
 
 _PAIR = ["execution_id", "job_id"]
+OF_STEPS = ("execution_id", "job_id", "type", "timestamp", "current_step")  # columns that `steps` needs
 
 
 def durations(events: pd.DataFrame, by: str | Sequence[str] = "site_name") -> pd.DataFrame:
@@ -62,7 +63,7 @@ def steps(events: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: columns are missing.
     """
-    checked(events)
+    checked(events, OF_STEPS)
     rows = events.loc[events["job_id"].notna() & events["type"].isin(JOB_TYPES)]
     pair = rows.groupby(_PAIR, dropna=False, sort=False).ngroup().to_numpy()
     kinds = rows["type"].astype(object).to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from playhead.state import STATES
 from playhead.times import parse_time
 
 _AT_ONCE = 1_000_000  # events that are folded together
-_NEEDED = tuple(name for name in FRAME if name not in ("id", "created_at"))
+NEEDED = tuple(name for name in FRAME if name not in ("id", "created_at"))  # of an events frame, to make executions
 
 
 def executions(events: pd.DataFrame) -> pd.DataFrame:
@@ -37,7 +38,9 @@ def executions(events: pd.DataFrame) -> pd.DataFrame:
     """
     checked(events)
     about: dict[str, Any] = events.attrs.get("playhead", {})
-    table = attempts(pa.Table.from_pandas(events[list(_NEEDED)], preserve_index=False)).select(COLUMNS)
+    needed = events[list(NEEDED)]
+    parts = (needed.iloc[place : place + _AT_ONCE] for place in range(0, len(needed), _AT_ONCE))
+    table = attempts(pa.Table.from_pandas(part, preserve_index=False) for part in parts)
     return executions_frame(table, cursor=about.get("cursor", ""), filters=about.get("filters", {}))
 
 
@@ -76,7 +79,13 @@ def batches(events: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: columns are missing.
     """
-    rows = newest(executions(events))
+    checked(events)
+    return batches_of(executions(events), events)
+
+
+def batches_of(rows: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    """The same of executions that are made already; of the events ``batch_id`` and ``timestamp`` are looked at."""
+    rows = newest(rows)
     named = events[["batch_id", "timestamp"]].dropna(subset="batch_id")
     spans = named.groupby("batch_id", sort=False)["timestamp"].agg(["first", "last"])
     counts = rows.groupby(["batch_id", "state"], observed=True).size().unstack(fill_value=0)
@@ -97,28 +106,43 @@ def executions_of(frame: pd.DataFrame) -> pd.DataFrame:
     return frame if {"state", "attempt", "first_seq"} <= set(frame.columns) else executions(frame)
 
 
-def checked(events: pd.DataFrame) -> None:
+def checked(events: pd.DataFrame, needed: Sequence[str] = NEEDED) -> None:
     """Raise ValueError where it is no events frame."""
-    missing = [name for name in FRAME if name not in events.columns]
+    missing = [name for name in needed if name not in events.columns]
     if missing:
         raise ValueError(f"this is no events frame, {', '.join(missing)} is missing; use client.events(…).to_pandas()")
 
 
-def attempts(events: pa.Table) -> pa.Table:
-    """Every attempt that events make, with schema `ATTEMPTS`, in order of ``first_seq``."""
+def attempts(events: Iterable[pa.Table | pa.RecordBatch]) -> pa.Table:
+    """The executions that events make, which come in log order, with the columns `NEEDED`; those of an executions frame."""
+    over: list[pa.Table] = []
+    open_ones: pa.Table | None = None
+    for part in _together(events):
+        folded = fold(_with_errors(part), open_ones)
+        over.append(folded.filter(pc.invert(folded["is_newest"])))
+        open_ones = folded.filter(folded["is_newest"])
+    found = pa.concat_tables([ATTEMPTS.empty_table(), *over, *([open_ones] if open_ones is not None else [])])
+    return found.sort_by("first_seq").select(COLUMNS)
+
+
+def _together(parts: Iterable[pa.Table | pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Parts that come one after the other, as many at a time as are folded together."""
+    waiting: list[pa.Table] = []
+    for part in parts:
+        waiting.append(part if isinstance(part, pa.Table) else pa.Table.from_batches([part]))
+        if sum(one.num_rows for one in waiting) >= _AT_ONCE:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _with_errors(events: pa.Table) -> pa.Table:
     failed = pc.is_in(events["type"].cast(pa.string()), pa.array(["job_failed", "job_cancelled"]))
     datas = events["data"].filter(failed).to_pylist()
     errors = iter([error_of(data) if data is not None else None for data in datas])
     told = pa.array([next(errors) if is_failed else None for is_failed in failed.to_pylist()], pa.string())
-    rows = events.append_column("error", told)
-    over: list[pa.Table] = []
-    open_ones: pa.Table | None = None
-    for start in range(0, rows.num_rows, _AT_ONCE):
-        folded = fold(rows.slice(start, _AT_ONCE), open_ones)
-        over.append(folded.filter(pc.invert(folded["is_newest"])))
-        open_ones = folded.filter(folded["is_newest"])
-    found = pa.concat_tables([ATTEMPTS.empty_table(), *over, *([open_ones] if open_ones is not None else [])])
-    return found.sort_by("first_seq")
+    return events.append_column("error", told)
 
 
 def _position(at: datetime | str | Cursor) -> int | None:

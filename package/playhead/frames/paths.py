@@ -14,6 +14,9 @@ _TRANSITIONS = {
     "job_cancelled": "pi_abort",
 }  # fmt: skip
 
+# columns that `event_log` needs
+OF_LOG = ("execution_id", "job_id", "batch_id", "type", "timestamp", "site_name", "current_step")
+
 
 def critical_path(events: pd.DataFrame, batch_id: str | None = None) -> pd.DataFrame:
     """
@@ -66,7 +69,7 @@ def event_log(events: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: columns are missing.
     """
-    checked(events)
+    checked(events, OF_LOG)
     rows = events[events["job_id"].notna() & events["type"].isin(JOB_TYPES)]
     kinds = rows["type"].astype("str")
     text = {name: rows[name].astype("str") for name in ("execution_id", "job_id", "batch_id", "site_name", "current_step")}
