@@ -230,8 +230,11 @@ touched = []
 sys.addaudithook(lambda event, args: touched.append(event) if event in ("socket.connect", "socket.bind") else None)
 class Environ(os.environ.__class__):
     def __getitem__(self, name):
-        if str(name).startswith("PLAYHEAD_"):
-            touched.append(name)
+        asks = sys._getframe(1)
+        while asks.f_globals["__name__"] in ("os", "collections.abc", "_collections_abc"):
+            asks = asks.f_back
+        if str(name).startswith("PLAYHEAD_") and asks.f_globals["__name__"].startswith("playhead"):
+            touched.append(name)  # others may copy all of it
         return super().__getitem__(name)
 os.environ.__class__ = Environ
 for name in {names}:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
+from playhead.client.api import Client
 from playhead.client.jobs import Job
 
 
@@ -50,6 +54,22 @@ def audit(name: str, job: Job) -> dict[str, int]:
         _count(path, counts)
     job.progress(100, step="Done", counts=counts)
     return counts
+
+
+def night(client: Client, batch_id: str, names: Iterable[str], workers: int = 2) -> None:
+    """Audit distributions as one batch, a job each, so many at a time; what fails, fails in the log and stops nothing else."""
+
+    def one(name: str) -> None:
+        expected = contextlib.suppress(SyntaxError, ValueError, OSError, metadata.PackageNotFoundError)
+        with expected, batch.job(name, goal="Count what is documented", site_name=name) as job:
+            job.progress(0, step="Finding out about it")
+            job.log("it is about", **about(name))
+            audit(name, job)
+
+    with client.batch(batch_id) as batch, ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(one, name) for name in names]:
+            done.result()
+    client.flush(20)
 
 
 def _count(path: Path, counts: dict[str, int]) -> None:

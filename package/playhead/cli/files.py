@@ -40,6 +40,8 @@ def export(source: Target, file: OutFile, token: Token = None) -> None:
         rows = write(file, answer.reader, partial(answer.end, None), lambda written: _say(f"{written:,} events"))
     _say("")
     print(f"{rows:,} events in {file}")
+
+
 def import_(
     file: Annotated[Path, typer.Argument(help=f"Its ending, or what is in it, says what it is: {', '.join(KINDS)}.")],
     target: Target,

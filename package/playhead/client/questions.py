@@ -92,7 +92,7 @@ class Questions(ABC):
         from playhead.frames import steps
         from playhead.frames.durations import OF_STEPS
 
-        return steps(self._frame(("seq", *OF_STEPS)))
+        return steps(self._frame(OF_STEPS))
 
     def retries(self) -> pd.DataFrame:
         """The jobs that needed more than one attempt, and what the earlier ones cost: as `playhead.frames.retries`."""
@@ -130,7 +130,7 @@ class Questions(ABC):
         from playhead.frames import event_log
         from playhead.frames.paths import OF_LOG
 
-        return event_log(self._frame(("seq", *OF_LOG)))
+        return event_log(self._frame(OF_LOG))
 
     def _frame(self, columns: Sequence[str]) -> pd.DataFrame:
         """Some columns of the events, ``seq`` among them, as a frame."""

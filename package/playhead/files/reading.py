@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
+import re
 import uuid
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any
 
 import msgspec
-import zstandard
 
 from playhead.columns import KNOWN, join
 from playhead.errors import InvalidEvent
 from playhead.events import NewEvent, new_event
+from playhead.files import spark, swf, xes
+from playhead.files.source import Rows, Source, lines, opened, plain_name
 
-Fields = dict[str, Any]
-Rows = Iterator[tuple[str, Fields]]  # where each event stands in the file, and its fields
+__all__ = ["KINDS", "Source", "kind_of", "read"]
+
 _SPACE = uuid.UUID("0f6a6f1e-7a3c-5f0e-8a52-2d1f3f6f9b11")
-PACKED = (".gz", ".xz", ".zst")
-_UNREADABLE = (gzip.BadGzipFile, lzma.LZMAError, EOFError, zlib.error, zstandard.ZstdError)
-
-
-class Source(NamedTuple):
-    """A file, what it is, and what of it had no place in an event: counted by what it is, filled while it is read."""
-
-    path: Path
-    kind: str
-    unmapped: Counter[str]
+# how the first line of a file begins -> what the file is
+_BEGINNINGS = (
+    (re.compile(rb'\s*\{\s*"Event"\s*:'), "spark"),
+    (re.compile(rb'\s*\{.*"type"\s*:'), "ndjson"),
+    (re.compile(rb"\s*;\s*\w+\s*:"), "swf"),
+    (re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml|<log)\b"), "xes"),
+)
+_MOST_LOOKED_AT = 64 * 1024  # bytes of a first line
 
 
 def read(source: Source) -> Iterator[NewEvent]:
@@ -102,35 +99,23 @@ def _json_rows(source: Source) -> Rows:
             raise ValueError(f"{source.path}, line {number}: not JSON: {error}; nothing was imported") from None
 
 
-def lines(source: Source) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file that are not empty, with their numbers; unpacked where its ending is one of `PACKED`."""
-    try:
-        with opened(source) as found:
-            for number, line in enumerate(found, 1):
-                if line.strip():
-                    yield number, line
-    except _UNREADABLE as error:
-        raise ValueError(f"{source.path} cannot be read as {source.kind}: {error}; nothing was imported") from None
-
-
-def opened(source: Source) -> IO[bytes]:
-    """The file's bytes, unpacked."""
-    opener: Any = {".gz": gzip.open, ".xz": lzma.open, ".zst": zstandard.open}.get(source.path.suffix, open)
-    return cast("IO[bytes]", opener(source.path, "rb"))
-
-
 def kind_of(path: Path) -> str:
     """What a file is, one of `KINDS`, by its ending or else by how it begins; raises ValueError."""
-    name = path.name
-    for packed in PACKED:
-        name = name.removesuffix(packed)
-    kind = name.rpartition(".")[2]
+    kind = plain_name(path).rpartition(".")[2]
     if kind in KINDS:
         return kind
+    with opened(Source(path, "text", Counter())) as found:
+        first = b"\n"
+        while first and not first.strip():
+            first = found.readline(_MOST_LOOKED_AT)
+    for pattern, kind in _BEGINNINGS:
+        if pattern.match(first):
+            return kind
     raise ValueError(f"{path.name!r}: a file ends in one of {', '.join(KINDS)}, or say --format")
 
 
 # what a file can be -> what reads its rows
 KINDS: dict[str, Callable[[Source], Rows]] = {
     "parquet": _table_rows, "arrow": _table_rows, "csv": _table_rows, "ndjson": _json_rows,
+    "spark": spark.rows, "swf": swf.rows, "xes": xes.rows,
 }  # fmt: skip

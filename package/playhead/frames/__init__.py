@@ -1,7 +1,8 @@
 """
 History as pandas frames, and questions to them; each frame says where it came from in ``df.attrs["playhead"]``.
 
-Every question takes events in log order, as ``client.events(…).to_pandas()`` gives them, and most an executions frame too.
+Every question takes events in log order, as ``client.events(…).to_pandas()`` gives them, and most an executions frame too; or a
+Dask DataFrame of events, as ``dask.dataframe.read_parquet("night.playhead/archive")`` gives it, in any order.
 """
 
 from playhead.frames.comparison import compare

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from playhead.events import END_TYPES, JOB_TYPES, START_TYPE
 from playhead.frames.executions import checked, executions, executions_of
+from playhead.frames.spread import PAIR, by_pair, is_spread
 from playhead.times import parse_time
 
-_PAIR = ["execution_id", "job_id"]
-OF_STEPS = ("execution_id", "job_id", "type", "timestamp", "current_step")  # columns that `steps` needs
+OF_STEPS = ("seq", "execution_id", "job_id", "type", "timestamp", "current_step")  # columns that `steps` needs
 
 
 def durations(events: pd.DataFrame, by: str | Sequence[str] = "site_name") -> pd.DataFrame:
@@ -64,8 +65,26 @@ def steps(events: pd.DataFrame) -> pd.DataFrame:
         ValueError: columns are missing.
     """
     checked(events, OF_STEPS)
+    last = events["timestamp"].max()
+    if is_spread(events):
+        ask = partial(_visits, last=last.compute())
+        seen = by_pair(events, OF_STEPS, ask, pd.DataFrame({"step": pd.Series(dtype="str"), "attempt": 0, "us": 0.0}).astype(
+            {"attempt": "int64", "us": "float64"}
+        ))  # fmt: skip
+    else:
+        seen = _visits(events, last)
+    groups = seen.groupby("step")
+    frame = groups.agg(visits=("us", "count"), executions=("attempt", "nunique"), total=("us", "sum"))
+    frame["median"], frame["p95"], frame["max"] = groups["us"].median(), groups["us"].quantile(0.95), groups["us"].max()
+    frame.index = frame.index.astype("str")
+    frame = frame.sort_values("total", ascending=False, kind="stable")
+    return _typed(frame, counts=["visits", "executions"], lengths=["total", "median", "p95", "max"])
+
+
+def _visits(events: pd.DataFrame, last: pd.Timestamp) -> pd.DataFrame:
+    """Each stay in a step: ``step``, ``attempt`` (the seq of its first event), ``us``; what goes on lasts to ``last``."""
     rows = events.loc[events["job_id"].notna() & events["type"].isin(JOB_TYPES)]
-    pair = rows.groupby(_PAIR, dropna=False, sort=False).ngroup().to_numpy()
+    pair = rows.groupby(PAIR, dropna=False, sort=False).ngroup().to_numpy()
     kinds = rows["type"].astype(object).to_numpy()
     moments = rows["timestamp"].astype("int64").to_numpy()
     attempt, is_over = _attempts(pair, kinds)
@@ -73,22 +92,20 @@ def steps(events: pd.DataFrame) -> pd.DataFrame:
     is_end = np.isin(kinds, END_TYPES) & ~is_over
     is_told = ~pd.isna(told) & ~is_over & ~is_end
     order = np.lexsort((np.arange(len(rows)), attempt))
+    seqs = rows["seq"].to_numpy()[order]
+    first_of = np.zeros(len(rows) + 1, np.int64)
+    first_of[attempt[order][::-1]] = seqs[::-1]  # what is assigned last stays
     order = order[(is_told | is_end)[order]]
     attempt, told, is_end, moments_of = attempt[order], told[order], is_end[order], moments[order]
     begins = np.ones(len(order), bool)
     begins[1:] = (attempt[1:] != attempt[:-1]) | is_end[1:] | (told[1:] != told[:-1])
     attempt, told, is_end, moments_of = attempt[begins], told[begins], is_end[begins], moments_of[begins]
-    last = events["timestamp"].max()
     until = np.full(len(attempt), 0 if pd.isna(last) else pd.Series([last]).astype("int64")[0])
     goes_on = attempt[1:] == attempt[:-1]
     until[:-1][goes_on] = moments_of[1:][goes_on]
-    visits = pd.DataFrame({"step": told, "attempt": attempt, "us": (until - moments_of).astype("float64")})[~is_end]
-    groups = visits.groupby("step")
-    frame = groups.agg(visits=("us", "count"), executions=("attempt", "nunique"), total=("us", "sum"))
-    frame["median"], frame["p95"], frame["max"] = groups["us"].median(), groups["us"].quantile(0.95), groups["us"].max()
-    frame.index = frame.index.astype("str")
-    frame = frame.sort_values("total", ascending=False, kind="stable")
-    return _typed(frame, counts=["visits", "executions"], lengths=["total", "median", "p95", "max"])
+    us = (until - moments_of).astype("float64")
+    found: pd.DataFrame = pd.DataFrame({"step": pd.Series(told, dtype="str"), "attempt": first_of[attempt], "us": us})[~is_end]
+    return found
 
 
 def _attempts(pair: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,19 +142,19 @@ def retries(events: pd.DataFrame) -> pd.DataFrame:
         of all attempts but the newest). None gives these columns.
     """
     rows = executions_of(events)
-    groups = rows.groupby(_PAIR, dropna=False, sort=False)
+    groups = rows.groupby(PAIR, dropna=False, sort=False)
     several = rows[groups["attempt"].transform("size") > 1]
     us = several["duration"].astype("int64").where(several["duration"].notna())
     told = several.assign(failed=several["state"] == "failed", us=us, state=several["state"].astype("str"))
-    is_newest = ~told.duplicated(_PAIR, keep="last")
+    is_newest = ~told.duplicated(PAIR, keep="last")
     told.loc[is_newest, "us"] = 0
-    groups = told.groupby(_PAIR, dropna=False, sort=False)
+    groups = told.groupby(PAIR, dropna=False, sort=False)
     frame = groups.agg(
         batch_id=("batch_id", "first"), attempts=("attempt", "size"), failed=("failed", "sum"), state=("state", "last"),
         first_error=("error", "first"), wasted=("us", "sum"),
     ).reset_index()  # fmt: skip
     frame = _typed(frame, counts=["attempts", "failed"], lengths=["wasted"])
-    return frame.astype(dict.fromkeys([*_PAIR, "batch_id", "state", "first_error"], "str"))
+    return frame.astype(dict.fromkeys([*PAIR, "batch_id", "state", "first_error"], "str"))
 
 
 def stalled(events: pd.DataFrame, after: str = "5min", *, at: datetime | str | None = None) -> pd.DataFrame:
@@ -162,16 +179,29 @@ def stalled(events: pd.DataFrame, after: str = "5min", *, at: datetime | str | N
     except ValueError:
         raise ValueError(f"after={after!r} is no length of time; write '5min'") from None
     moment = events["timestamp"].max() if at is None else pd.Timestamp(parse_time(at, "at"))
-    known = events[events["timestamp"] <= moment] if len(events) else events
+    if is_spread(events):
+        moment = moment.compute() if hasattr(moment, "compute") else moment
+        known = events[events["timestamp"] <= moment]
+        empty = pd.DataFrame({name: pd.Series(dtype="str") for name in PAIR})
+        empty["last"] = pd.Series(dtype="datetime64[us, UTC]")
+        last = by_pair(known, ("seq", *PAIR, "type", "timestamp"), _last, empty)
+    else:
+        known = events[events["timestamp"] <= moment] if len(events) else events
+        last = _last(known)
     rows = executions(known)
     rows = rows[rows["state"] == "running"]
-    of_jobs = known[known["job_id"].notna() & known["type"].isin(JOB_TYPES)]
-    last = of_jobs.groupby(_PAIR, dropna=False, sort=False)["timestamp"].max().rename("last").reset_index()
-    rows = rows.merge(last, on=_PAIR, how="left")
+    rows = rows.merge(last, on=PAIR, how="left")
     rows["last"] = rows["last"].astype("datetime64[us, UTC]")
     rows["silent"] = (moment - rows["last"]).astype("timedelta64[us]")
     found: pd.DataFrame = rows[rows["silent"] >= length].sort_values("silent", ascending=False, kind="stable")
     return found.reset_index(drop=True)
+
+
+def _last(events: pd.DataFrame) -> pd.DataFrame:
+    """When each execution and job was last heard of."""
+    of_jobs = events[events["job_id"].notna() & events["type"].isin(JOB_TYPES)]
+    found: pd.DataFrame = of_jobs.groupby(PAIR, dropna=False, sort=False)["timestamp"].max().rename("last").reset_index()
+    return found
 
 
 def _typed(frame: pd.DataFrame, *, counts: Sequence[str], lengths: Sequence[str]) -> pd.DataFrame:

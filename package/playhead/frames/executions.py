@@ -15,10 +15,12 @@ from playhead.columns import FRAME, error_of
 from playhead.errors import InvalidCursor
 from playhead.events import Cursor
 from playhead.frames.shape import executions_frame
+from playhead.frames.spread import by_pair, is_spread, narrowed
 from playhead.state import STATES
 from playhead.times import parse_time
 
 _AT_ONCE = 1_000_000  # events that are folded together
+_SCHEMA = pa.schema([ATTEMPTS.field(name) for name in COLUMNS])
 NEEDED = tuple(name for name in FRAME if name not in ("id", "created_at"))  # of an events frame, to make executions
 
 
@@ -37,11 +39,26 @@ def executions(events: pd.DataFrame) -> pd.DataFrame:
         ValueError: columns are missing.
     """
     checked(events)
-    about: dict[str, Any] = events.attrs.get("playhead", {})
+    if is_spread(events):
+        found = by_pair(events, NEEDED, _plain, _SCHEMA.empty_table().to_pandas())
+        return _shaped(pa.Table.from_pandas(found, schema=_SCHEMA, preserve_index=False).sort_by("first_seq"), {})
+    return _shaped(_made(events), events.attrs.get("playhead", {}))
+
+
+def _shaped(table: pa.Table, about: dict[str, Any]) -> pd.DataFrame:
+    return executions_frame(table, cursor=about.get("cursor", ""), filters=about.get("filters", {}))
+
+
+def _plain(events: pd.DataFrame) -> pd.DataFrame:
+    """Executions whose dtypes do not depend on what there is."""
+    found: pd.DataFrame = _made(events).to_pandas()
+    return found
+
+
+def _made(events: pd.DataFrame) -> pa.Table:
     needed = events[list(NEEDED)]
     parts = (needed.iloc[place : place + _AT_ONCE] for place in range(0, len(needed), _AT_ONCE))
-    table = attempts(pa.Table.from_pandas(part, preserve_index=False) for part in parts)
-    return executions_frame(table, cursor=about.get("cursor", ""), filters=about.get("filters", {}))
+    return attempts(pa.Table.from_pandas(part, preserve_index=False) for part in parts)
 
 
 def state_at(events: pd.DataFrame, at: datetime | str | Cursor) -> pd.DataFrame:
@@ -80,7 +97,8 @@ def batches(events: pd.DataFrame) -> pd.DataFrame:
         ValueError: columns are missing.
     """
     checked(events)
-    return batches_of(executions(events), events)
+    seen = narrowed(events, ("seq", "batch_id", "timestamp")) if is_spread(events) else events
+    return batches_of(executions(events), seen)
 
 
 def batches_of(rows: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from playhead.events import JOB_TYPES
 from playhead.frames.executions import checked, executions_of
+from playhead.frames.spread import is_spread, narrowed
 
 # of XES 1.0's standard extension (IEEE 1849-2016, lifecycle:transition)
 _TRANSITIONS = {
@@ -15,7 +16,7 @@ _TRANSITIONS = {
 }  # fmt: skip
 
 # columns that `event_log` needs
-OF_LOG = ("execution_id", "job_id", "batch_id", "type", "timestamp", "site_name", "current_step")
+OF_LOG = ("seq", "execution_id", "job_id", "batch_id", "type", "timestamp", "site_name", "current_step")
 
 
 def critical_path(events: pd.DataFrame, batch_id: str | None = None) -> pd.DataFrame:
@@ -70,6 +71,8 @@ def event_log(events: pd.DataFrame) -> pd.DataFrame:
         ValueError: columns are missing.
     """
     checked(events, OF_LOG)
+    if is_spread(events):
+        events = narrowed(events, OF_LOG)
     rows = events[events["job_id"].notna() & events["type"].isin(JOB_TYPES)]
     kinds = rows["type"].astype("str")
     text = {name: rows[name].astype("str") for name in ("execution_id", "job_id", "batch_id", "site_name", "current_step")}
