@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # warnings stay unsaid, errors do not
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -c constraints.txt
 
-.PHONY: demo test ready system lint front lab bench chaos clean
+.PHONY: demo test ready system lint docs front lab bench chaos clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -16,7 +16,7 @@ test: ready
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 # Everything but pytest.
-ready: system $(VENV)/.test lint
+ready: system $(VENV)/.test lint docs
 	@if [ -f package.json ]; then $(MAKE) --no-print-directory front; fi
 
 # What the suite starts or calls.
@@ -44,6 +44,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check package server tests
 	$(BIN)/mypy
 
+# The reference, into docs/_build/html; a warning fails it.
+docs: $(VENV)/.test
+	$(BIN)/sphinx-build -q -W --keep-going -d docs/_build/read docs docs/_build/html
+
 # The widgets: types, unit tests, and the bundles that are checked in; fails when those are not what the sources make.
 front:
 	npm install --silent --no-audit --no-fund --no-package-lock
@@ -69,5 +73,5 @@ chaos: ready
 	$(BIN)/python tests/benchmarks/bench_cluster.py --only join --join 5000000
 
 clean:
-	rm -rf $(VENV) node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find package server tests -name __pycache__ -prune -exec rm -rf {} +

@@ -82,7 +82,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     assert {"playhead/py.typed", "playhead_server/py.typed"} <= set(names)
     assert licence == (ROOT / "LICENSE").read_bytes()
     assert "playhead = playhead.cli:main" in points
-    extras = ("server", "redis", "notebook", "analysis", "dask", "all", "test")
+    extras = ("server", "redis", "notebook", "analysis", "dask", "docs", "all", "test")
     assert all(f"Provides-Extra: {extra}\n" in about for extra in extras)
     assert [name for name in names if "test" in name.lower() or name.endswith((".ipynb", ".pyc"))] == []
 

@@ -23,7 +23,7 @@ _HOMES = {
     "ReplayPlayer": "playhead.widgets",
     "Dashboard": "playhead.widgets",
 }
-_MODULES = ("frames", "recording", "widgets", "events", "errors", "state", "client", "demo")
+_MODULES = ("frames", "charts", "recording", "widgets", "events", "errors", "state", "client", "demo")
 
 __all__ = ["__version__", *_HOMES]
 
