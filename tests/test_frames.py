@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -298,3 +299,58 @@ def test_the_columns_that_process_mining_reads() -> None:
     assert log["case:concept:name"].unique().tolist() == ["e/a"]
     assert log["concept:name"].tolist() == ["job_queued", "job_started", "load", "job_failed"]
     assert log["lifecycle:transition"].tolist() == ["schedule", "start", "unknown", "ate_abort"]
+
+
+def test_a_moment_is_the_same_in_every_zone() -> None:
+    """At the end of summer time one clock time is two moments, told apart by the offset; what has no zone is refused."""
+    berlin = ZoneInfo("Europe/Berlin")
+    first, again = (datetime(2026, 10, 25, 2, 30, fold=fold, tzinfo=berlin) for fold in (0, 1))
+    assert again.astimezone(UTC) - first.astimezone(UTC) == timedelta(hours=1)
+    since = (first.astimezone(UTC) - EPOCH).total_seconds()
+    frame = lives(
+        ("started", "a", since - 60, "e", {}), ("completed", "a", since + 600, "e", {}),
+        ("started", "b", since + 1200, "e", {}),
+    )  # fmt: skip
+    assert frames.state_at(frame, first)["state"].tolist() == ["running"]
+    assert frames.state_at(frame, again)["state"].tolist() == ["completed", "running"]
+    assert frames.state_at(frame, "2026-10-25T02:30+02:00")["state"].tolist() == ["running"]
+    assert frames.state_at(frame, pd.Timestamp(again))["state"].tolist() == ["completed", "running"]
+    elsewhere = frame.assign(timestamp=frame["timestamp"].dt.tz_convert("Asia/Kathmandu"))
+    pd.testing.assert_frame_equal(_plain(frames.executions(elsewhere)), _plain(frames.executions(frame)))
+    assert frames.throughput(elsewhere, "1h").index.equals(frames.throughput(frame, "1h").index)
+    for naive in (datetime(2026, 10, 25, 2, 30), "2026-10-25T02:30", pd.Timestamp("2026-10-25 02:30")):
+        with pytest.raises(ValueError, match="zone"):
+            frames.state_at(frame, naive)
+
+
+def test_what_should_not_happen_has_one_answer() -> None:
+    """A second end changes nothing, an end without a start has no duration, no value is one more group, names are any text."""
+    odd = "Ω\u2028\U0001f600 'x'"
+    frame = lives(
+        ("started", "twice", 0, "e", {"siteName": odd}), ("failed", "twice", 5, "e", {"error": "first"}),
+        ("completed", "twice", 9, "e", {}), ("completed", "never began", 7, "e", {"siteName": odd}),
+        ("started", odd, 8, "e", {}), ("completed", odd, 10, "e", {}), ("progress", "only", 11, "e", {"currentStep": odd}),
+    )  # fmt: skip
+    rows = frames.executions(frame).set_index("job_id")
+    assert rows["state"].astype("str").to_dict() == {
+        "twice": "failed", "never began": "completed", odd: "completed", "only": "running"
+    }
+    assert rows["duration"].dropna().to_dict() == {"twice": timedelta(seconds=5), odd: timedelta(seconds=2)}
+    found = frames.durations(frame, by="site_name")
+    assert found.index[0] == odd and pd.isna(found.index[1]) and found["count"].tolist() == [1, 1]
+    assert frames.steps(frame).index.tolist() == [odd]
+    assert frames.errors(frame)["error"].tolist() == ["first"]
+    assert frames.concurrency(frame)["running"].tolist() == [1, 0, 1, 0]
+
+
+def test_a_million_different_errors() -> None:
+    """Folded where only what varies differs; each a row of its own where its words do."""
+    count = 1_000_000
+    rows = frames.executions(lives(("started", "a", 0, "e", {}), ("failed", "a", 1, "e", {"error": "x"})))
+    many = rows.loc[rows.index.repeat(count)].reset_index(drop=True)
+    numbers = pd.Series(range(count)).astype("str")
+    folded = frames.errors(many.assign(error="row " + numbers + " is missing"))
+    assert folded[["error", "count", "messages"]].values.tolist() == [["row <n> is missing", count, count]]
+    words = numbers.str.translate(str.maketrans("0123456789", "ghijklmnop"))
+    found = frames.errors(many.assign(error="no " + words))
+    assert len(found) == count and (found["count"] == 1).all() and found["error"].iloc[7] == "no n"
