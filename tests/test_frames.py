@@ -52,7 +52,7 @@ def ns(length: timedelta) -> pd.Timedelta:
     return pd.Timedelta(length)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(life=LIFE)
 def test_questions_agree_with_plain_loops(tmp_path_factory: pytest.TempPathFactory, life: list[dict[str, Any]]) -> None:
     """executions, state_at, batches, concurrency, throughput, durations, retries, steps, errors, stalled: random lives."""

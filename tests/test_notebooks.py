@@ -15,7 +15,7 @@ SAYS = {
     "02_live_monitoring": ("numpie PackageNotFoundError", "pyarow PackageNotFoundError", "<b>tonight</b>"),
     "03_replay_and_time_travel": ("known before it", "had happened", "<b>audit</b>", "14 executions"),
     "04_analysis": ("Who ran when", "a row for each of 15 jobs", "Where the time goes", "Throughput", "✕ 2", "day=2"),
-    "05_comparing_two_nights": ("Before and after", "7 matched", "pyarow", "'p': "),
+    "05_comparing_two_nights": ("Before and after", "5 matched", "pyarow", "'p': "),
     "06_publishing_from_your_jobs": (
         "exception is yours: no answer after 30 s", "first that failed: c.example has no title", "1 of them there already",
         "all of them there: True 1001",
