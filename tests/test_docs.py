@@ -10,13 +10,21 @@ import pytest
 
 import playhead as ph
 from playhead import charts, frames, widgets
+from playhead.client.aio import AsyncEventQuery
+from playhead.client.follow import AsyncFollow, Follow, Watch
+from playhead.client.jobs import Batch, Job
+from playhead.client.query import EventQuery
+from playhead.client.status import ConnectionState
+from playhead.widgets.replay_player import Comparison
 
 DOCS = Path(__file__).parents[1] / "docs"
 _DIRECTIVE = re.compile(r"^\.\. auto(?:class|function|module):: (\S+)$", re.M)
 PUBLIC = [
     *(getattr(ph, name) for name in ph.__all__ if name != "__version__"),
     *(getattr(home, name) for home in (charts, frames, widgets) for name in home.__all__),
-]
+    # what public calls give
+    EventQuery, AsyncEventQuery, Batch, Job, Follow, AsyncFollow, Watch, ConnectionState, Comparison,
+]  # fmt: skip
 
 
 def documented() -> set[object]:

@@ -81,7 +81,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"playhead", "playhead_server", facts}
     assert {"playhead/py.typed", "playhead_server/py.typed"} <= set(names)
     assert licence == (ROOT / "LICENSE").read_bytes()
-    assert "playhead = playhead.cli:main" in points
+    assert "playhead = playhead.cli:main" in points and "playhead = playhead_server.jupyter:tile" in points
     extras = ("server", "redis", "notebook", "analysis", "dask", "docs", "all", "test")
     assert all(f"Provides-Extra: {extra}\n" in about for extra in extras)
     assert [name for name in names if "test" in name.lower() or name.endswith((".ipynb", ".pyc"))] == []

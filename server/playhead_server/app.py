@@ -19,7 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from playhead.errors import PlayheadError
 from playhead.recording import Recording
 from playhead.times import time_text
-from playhead_server import history, problems, publish, sse, status, websocket
+from playhead_server import history, page, problems, publish, sse, status, websocket
 from playhead_server.access import Access
 from playhead_server.cluster import peers
 from playhead_server.confirmations import Confirmations
@@ -49,6 +49,7 @@ async def on_events(request: Request) -> Response:
 
 
 ROUTES = [
+    Route("/", page.get_page),
     Route("/api/events", on_events, methods=["POST", "GET", "DELETE"]),
     Route("/api/events/stream", sse.get_stream),
     WebSocketRoute("/api/events/ws", websocket.endpoint),

@@ -62,5 +62,6 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405 in the same form."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    detail = {404: f"nothing is at {request.url.path}; see /api/openapi.json", 405: f"{request.method} is not for this path"}
+    described = f"{request.scope.get('root_path', '')}/api/openapi.json"
+    detail = {404: f"nothing is at {request.url.path}; see {described}", 405: f"{request.method} is not for this path"}
     return Problem(status, detail.get(status, HTTPStatus(status).phrase), headers).response()

@@ -98,6 +98,7 @@ _FILTERS = {
 }  # fmt: skip
 _PAGE = {"limit": "at most so many", "offset": "skip so many"}
 _CALLS: dict[str, dict[str, tuple[str, dict[str, str]]]] = {
+    "/": {"get": ("A page of links", {})},
     "/api/events": {
         "get": (
             "History",
