@@ -62,6 +62,7 @@ def test_the_launcher_has_a_tile(lab: Jupyter) -> None:
     (told,) = lab.http.get("/server-proxy/servers-info").json()["server_processes"]
     entry = told["launcher_entry"]
     assert (told["name"], entry["title"], entry["path_info"], entry["enabled"]) == ("playhead", "playhead", "playhead/", True)
+    assert entry["category"] == "Notebook"  # where JupyterLab draws it
     icon = lab.http.get(urljoin(lab.url, entry["icon_url"]))
     assert icon.headers["content-type"] == "image/svg+xml" and icon.text.startswith("<svg")
 

@@ -31,7 +31,8 @@ def tile() -> dict[str, Any]:
         "request_headers_override": {"X-Playhead-Token": token},
         "timeout": _START_S,
         "launcher_entry": {
-            "title": "playhead", "icon_path": str(_ICON), "category": "Other",
+            "title": "playhead", "icon_path": str(_ICON),
+            "category": "Notebook",  # JupyterLab draws no icon_path in "Other"
             "enabled": importlib.util.find_spec("uvicorn") is not None,  # no tile where there is only the client
         },
     }  # fmt: skip
