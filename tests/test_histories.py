@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 
 import playhead as ph
 from playhead.frames import concurrency, durations, executions, state_at
-from tests.conftest import playhead
+from playhead_server.server import Settings, running
+from tests.conftest import TOKEN, playhead
 
 HISTORIES = Path(os.environ.get("PLAYHEAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
 NAMES = ("spark_small", "spark_gpu_oom", "spark_exec_lost", "google2011_excerpt", "evalys_oar")
@@ -55,8 +58,20 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("histories")
 
 
+@contextlib.contextmanager
+def _asked(recording: Path, way: str) -> Iterator[ph.Client]:
+    """A client of a recording in this process, or of a server of it."""
+    with contextlib.ExitStack() as opened:
+        if way == "server":
+            server = opened.enter_context(running(Settings(recording=recording, port=0, token=TOKEN, retention_s=1e9)))
+            yield opened.enter_context(ph.connect(server.url, token=TOKEN))
+        else:
+            yield opened.enter_context(ph.connect(recording))
+
+
+@pytest.mark.parametrize("way", ["recording", "server"])
 @pytest.mark.parametrize("name", NAMES)
-def test_real_histories_give_their_truths(recordings: Path, name: str) -> None:
+def test_real_histories_give_their_truths(recordings: Path, name: str, way: str) -> None:
     """Starts, ends, failures, durations, concurrency and past states equal the truths; a second import adds nothing."""
     file = HISTORIES / f"{name}.ndjson.gz"
     if not file.exists():
@@ -65,9 +80,11 @@ def test_real_histories_give_their_truths(recordings: Path, name: str) -> None:
     truth = truth_of(name)
     recording = recordings / f"{name}.playhead"
     done = playhead("import", str(file), str(recording))
-    assert done.returncode == 0 and " 0 were there already" in done.stdout, done.stderr
-    with ph.connect(recording) as client:
-        rows = client.executions()
+    assert done.returncode == 0, done.stderr
+    assert " 0 were there already" in done.stdout or way == "server"
+    with _asked(recording, way) as client:
+        rows = client.events().executions()
+        pd.testing.assert_frame_equal(rows, client.executions())
         started = rows[rows["started"].notna()]
         assert len(started) == truth["starts"]
         assert (started["state"] == "completed").sum() == truth["completed"]
@@ -82,17 +99,19 @@ def test_real_histories_give_their_truths(recordings: Path, name: str) -> None:
         assert (seconds.min(), seconds.max()) == (truth["duration"]["min_s"], truth["duration"]["max_s"])
         events = client.events().to_pandas()
         pd.testing.assert_frame_equal(executions(events), rows)
-        by_state = durations(events, by="state")
+        by_state = client.events().durations(by="state")
+        pd.testing.assert_frame_equal(by_state, durations(events, by="state"))
         for state, told in truth["by_state"].items():
             one = by_state.loc[state]
             assert (one["count"], one["total"].total_seconds()) == (told["n"], pytest.approx(told["sum_s"], abs=1e-6))
             assert one["median"].total_seconds() == pytest.approx(told["median_s"], abs=1e-9)
             assert one["p95"].total_seconds() == pytest.approx(told["p95_s"], abs=1e-9)
-        running = concurrency(events)["running"]
-        assert running.max() == truth["concurrency"]["value"]
-        assert running.idxmax() == pd.Timestamp(truth["concurrency"]["first_reached_at"])
+        at_once = client.events().concurrency()["running"]
+        pd.testing.assert_series_equal(at_once, concurrency(events)["running"])
+        assert at_once.max() == truth["concurrency"]["value"]
+        assert at_once.idxmax() == pd.Timestamp(truth["concurrency"]["first_reached_at"])
         for moment in truth["state_at"]:
-            past = client.executions(at=moment["at"])
+            past = client.events().state_at(moment["at"])
             pd.testing.assert_frame_equal(_plain(state_at(events, moment["at"])), _plain(past))
             begun = past[past["started"].notna()]
             wanted = {key.removeprefix("task_").removeprefix("tasks_"): value for key, value in moment.items()}

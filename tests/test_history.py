@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import playhead as ph
 from playhead.client.local import LocalClient
 from playhead.events import JOB_TYPES, Cursor, Event, Filter
-from playhead.recording import Recording, executions, keyframes
+from playhead.recording import Recording, executions, keyframes, together
 from playhead.state import Executions
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -132,6 +132,7 @@ def test_every_answer_is_that_of_a_list(
         patch.setattr(keyframes, "_EVERY", 4)
         patch.setattr(keyframes, "_EVENTS_A_ROW", 0)
         patch.setattr(executions, "_AT_ONCE", 16)
+        patch.setattr(together, "_ASIDE", 8)
         recording = open_(Path(folder), log)
         try:
             for deed, given_ in deeds:

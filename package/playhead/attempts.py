@@ -11,7 +11,7 @@ tests/test_state.py holds `fold` to `playhead.state.Executions`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from playhead.state import STATES
 Flags = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint8]
+Value = TypeVar("Value", bound=np.generic)
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 # what `fold` gives: the columns of an executions frame, then what a recording needs to go on
@@ -69,10 +70,11 @@ def fold(events: pa.Table, before: pa.Table | None = None) -> pa.Table:
     and stay as they are; but ``is_mixed`` speaks of the pair, and holds as the pair's newest attempt says it.
 
     Args:
-        events: In log order: seq, type, timestamp (microseconds, zoned or in UTC), execution_id, batch_id, job_id,
-            organization_id, site_url, site_name, goal, current_step, current_url, progress_percentage; error, a text
-            in ``job_failed`` and ``job_cancelled`` only; wanted (bool), true where there is no such column. Text may be
-            in dictionaries or large. Rows without job_id, or of a type not in `JOB_TYPES`, make nothing.
+        events: In any order; seq says that of the log. Columns: seq, type, timestamp (microseconds, zoned or in UTC),
+            execution_id, batch_id, job_id, organization_id, site_url, site_name, goal, current_step, current_url,
+            progress_percentage; error, a text in ``job_failed`` and ``job_cancelled`` only; wanted (bool), true where there
+            is no such column. Text may be in dictionaries or large. Rows without job_id, or of a type not in `JOB_TYPES`,
+            make nothing.
         before: Rows of earlier folds in any order, of each pair its newest attempt or none; all events are later.
 
     Returns:
@@ -84,25 +86,25 @@ def fold(events: pa.Table, before: pa.Table | None = None) -> pa.Table:
     rows = _Rows(events, before if before is not None and before.num_rows else None)
     values = {name: rows.values(name, source) for name, (source, _) in _SOURCES.items()}
     deeds, outcomes = rows.deeds()
-    deeds *= _known(values["job_id"])
+    deeds *= rows.known(values["job_id"])
     used = np.flatnonzero(deeds)
     if not len(used):
         return ATTEMPTS.empty_table()
-    pairs = _coded(values["execution_id"])[used] * rows.count + _coded(values["job_id"])[used]
+    pairs = rows.coded(values["execution_id"])[used] * rows.count + rows.coded(values["job_id"])[used]
     if rows.count > _MOST:
         pairs = _coded(pa.array(pairs))
-    runs = _runs(pairs, used, deeds, _numbers(values["first_seq"]))
+    runs = _runs(pairs, used, deeds, rows.ordered(_numbers(values["first_seq"])))
     acts = _acts(runs, deeds)
 
     row_of = {"first": runs.first, "last": runs.last, "pair_first": runs.pair_first}
     row_of |= {"queue": acts.queue, "start": acts.start, "end": acts.end}
-    places, columns = {which: _places(row, rows.count) for which, row in row_of.items()}, {}
+    places, columns = {which: rows.places(row) for which, row in row_of.items()}, {}
     for name, (_, which) in _SOURCES.items():
         if which == "told":
-            places[which] = _places(runs.last_of(np.flatnonzero(acts.counts & _known(values[name]))), rows.count)
+            places[which] = rows.places(runs.last_of(np.flatnonzero(acts.counts & rows.known(values[name]))))
         columns[name] = values[name].take(places[which])
 
-    one, owner = np.ones(events.num_rows, np.int64), _coded(values["organization_id"])
+    one, owner = np.ones(events.num_rows, np.int64), rows.coded(values["organization_id"])
     is_odd = (owner != owner[runs.pair_first[runs.of_row]]) | (rows.numbers("is_mixed", one * 0) != 0)
     is_wanted = rows.numbers("is_wanted", _numbers(events["wanted"]) if "wanted" in events.column_names else one) != 0
     state = np.where(acts.end < rows.count, outcomes.take(acts.end, mode="clip"), np.where(acts.runs, _RUNNING, _QUEUED))
@@ -132,12 +134,37 @@ def _acts(runs: _Runs, deeds: Bits) -> _Acts:
 
 
 class _Rows:
-    """Columns of the attempts before, then of the events; ``before`` None when there are none."""
+    """
+    Columns of the attempts before, then of the events; ``before`` None when there are none.
+
+    Columns are as they came; numbers, codes and flags of rows are in the order of the log, without the columns being sorted.
+    """
 
     def __init__(self, events: pa.Table, before: pa.Table | None) -> None:
         self._events, self._before = events, before
         self._held = 0 if before is None else before.num_rows
         self.count = self._held + events.num_rows
+        seqs = _numbers(events["seq"])
+        self._order: Numbers | None = None  # where each row lies; None where they lie in order
+        if (seqs[1:] < seqs[:-1]).any():
+            self._order = np.append(np.arange(self._held), self._held + _order(seqs))
+
+    def ordered(self, values: npt.NDArray[Value]) -> npt.NDArray[Value]:
+        """Of each row as it lies, in the order of the log."""
+        return values if self._order is None else values[self._order]
+
+    def known(self, values: pa.Array) -> Flags:
+        """Of which rows a column has a value."""
+        return self.ordered(_known(values)) if values.null_count else _known(values)
+
+    def coded(self, values: pa.Array) -> Numbers:
+        """A number for each distinct value, null being one, below the count of rows."""
+        return self.ordered(_numbers(values.dictionary_encode(null_encoding="encode").indices))
+
+    def places(self, rows: Numbers) -> pa.Array:
+        """Where rows lie, null for no row."""
+        at = rows if self._order is None else self._order.take(rows, mode="clip")
+        return pa.array(at, mask=rows == self.count)
 
     def values(self, name: str, source: str) -> pa.Array:
         """A column of `ATTEMPTS`, and the events' column that is its source, as one array."""
@@ -148,21 +175,23 @@ class _Rows:
         return chunks[0] if len(chunks) == 1 else pa.chunked_array(chunks, kind).combine_chunks()
 
     def numbers(self, name: str, of_events: Numbers) -> Numbers:
-        """A column of `ATTEMPTS` as numbers, with those of the events given."""
-        return of_events if self._before is None else np.concatenate((_numbers(self._before[name]), of_events))
+        """A column of `ATTEMPTS` as numbers, with those of the events given as they lie."""
+        return self.ordered(
+            of_events if self._before is None else np.concatenate((_numbers(self._before[name]), of_events))
+        )
 
     def deeds(self) -> tuple[Bits, Bits]:
         """What each row does to its attempt, and the place in `STATES` that it leaves it in if it ends it."""
         kinds = _numbers(pc.index_in(self._events["type"].cast(pa.string()), _TYPES), len(_TYPES))
         deeds, outcomes = _DEEDS[kinds], _OUTCOMES[kinds]
         if self._before is None:
-            return deeds, outcomes
+            return self.ordered(deeds), self.ordered(outcomes)
         state = _numbers(pc.index_in(self._before["state"], _STATES)).astype(np.uint8)
         held = np.full(self._held, _BELONGS, np.uint8)
         for deed, name in ((_QUEUES, "queued"), (_STARTS | _RUNS, "started"), (_ENDS, "end_seq")):
             held[_known(self._before[name].combine_chunks())] |= deed
         held[state == _RUNNING] |= _RUNS
-        return np.concatenate((held, deeds)), np.concatenate((state, outcomes))
+        return self.ordered(np.concatenate((held, deeds))), self.ordered(np.concatenate((state, outcomes)))
 
 
 class _Runs(NamedTuple):
@@ -244,9 +273,14 @@ def _sorted(pairs: Numbers) -> tuple[Numbers, Numbers]:
     return pairs, keys - pairs * count
 
 
-def _places(rows: Numbers, none: int) -> pa.Array:
-    """Rows to take, null for no row."""
-    return pa.array(rows, mask=rows == none)
+def _order(seqs: Numbers) -> Numbers:
+    """Where numbers that differ lie, the least first; by a place for each number where they are close together."""
+    least, count = seqs.min(), len(seqs)
+    if (extent := seqs.max() - least + 1) > 8 * count:
+        return np.argsort(seqs)
+    rows = np.full(extent, -1)
+    rows[seqs - least] = np.arange(count)
+    return rows if extent == count else rows[rows >= 0]
 
 
 def _coded(values: pa.Array) -> Numbers:

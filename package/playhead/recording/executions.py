@@ -18,10 +18,11 @@ from playhead.recording.index import pair_digests
 from playhead.recording.places import digest
 from playhead.recording.segments import Segments
 from playhead.recording.sql import At
+from playhead.recording.together import Together
 from playhead.recording.travel import Travel
 from playhead.state import ACTIVE, STATES
 
-_AT_ONCE = 500_000  # events that are folded as they come; more are sorted by execution and folded in parts
+_AT_ONCE = 100_000  # events that are folded at once; more are folded segment by segment
 
 
 class ExecutionHistory:
@@ -46,11 +47,9 @@ class ExecutionHistory:
             parts = iter([self._named(where, at)])
         else:
             parts = self._everything(where, at)
-        found = [_chosen(part, where, states, attempts) for part in parts]
-        table = pa.concat_tables(found) if found else ATTEMPTS.empty_table()
-        if len(found) > 1:
-            table = table.sort_by("first_seq")
-        return table.slice(offset, limit).select(COLUMNS)
+        found = [_chosen(part, where, states, attempts).select(COLUMNS) for part in parts]
+        table = pa.concat_tables(found) if found else ATTEMPTS.empty_table().select(COLUMNS)
+        return sql.in_order(table, "first_seq").slice(offset, limit)
 
     def _named(self, where: Filter, at: At) -> pa.Table:
         """Every attempt of the pairs that a filter names by ids."""
@@ -67,7 +66,7 @@ class ExecutionHistory:
                 strays, span, at, where.organization_id, wanted=wanted, values=values
             )
             rest = events.filter(pc.invert(pc.is_in(events["seq"], whole["seq"])))
-            events = sql.in_order(pa.concat_tables([rest, whole]))
+            events = pa.concat_tables([rest, whole])
         return fold(events)
 
     def _strays(self, events: pa.Table, batches: Sequence[str], upto: int) -> list[Pair]:
@@ -90,20 +89,8 @@ class ExecutionHistory:
         with self._history.pieces(whose, span, at) as pieces:
             if sum(piece.last - piece.first + 1 for piece in pieces) <= _AT_ONCE:
                 yield fold(self._history.job_events(whose, span, at, wanted=wanted, values=values))
-                return
-            clause, given = sql.condition(whose, at)
-            selects, times = union(pieces, f"{sql.JOB_COLUMNS}, {wanted} AS wanted", f"{clause} AND {sql.IS_OF_A_JOB}")
-            query = f"{selects} ORDER BY execution_id, job_id, seq"
-            waiting: list[pa.RecordBatch] = []
-            for batch in self._history.ask(query, [*values, *given] * times).to_arrow_reader(_AT_ONCE // 2):
-                waiting.append(batch)
-                table = pa.Table.from_batches(waiting)
-                cut = _last_pair(table)  # it may go on in the next part
-                if cut:
-                    yield fold(table.slice(0, cut).sort_by("seq"))
-                    waiting = table.slice(cut).combine_chunks().to_batches()
-            if waiting:
-                yield fold(pa.Table.from_batches(waiting).sort_by("seq"))
+            else:
+                yield from Together(self._history, self._segments, whose, at, wanted, values).attempts(pieces)
 
     def batches(self, where: Filter, limit: int | None, offset: int) -> list[dict[str, Any]]:
         """As `Recording.batches`."""
@@ -157,15 +144,3 @@ def _chosen(rows: pa.Table, where: Filter, states: Sequence[str], attempts: str)
     if states:
         keep = pc.and_(keep, pc.is_in(rows["state"], pa.array(states)))
     return rows.filter(keep)
-
-
-def _last_pair(table: pa.Table) -> int:
-    """Where the last pair of rows that are sorted by pairs begins."""
-    last = table.slice(table.num_rows - 1)
-    is_same = np.ones(table.num_rows, bool)
-    for name in ("execution_id", "job_id"):
-        value = last[name][0]
-        column = table[name]
-        same = pc.is_null(column) if not value.is_valid else pc.fill_null(pc.equal(column, value), False)
-        is_same &= np.asarray(same.to_numpy(zero_copy_only=False), bool)
-    return int(np.argmax(is_same))

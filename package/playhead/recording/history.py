@@ -188,15 +188,14 @@ class History:
     def job_events(
         self, whose: Filter, span: Span, at: At, *, wanted: str = "true", values: Sequence[Any] = ()
     ) -> pa.Table:
-        """What `playhead.attempts.fold` takes, of the events that match; ``wanted`` is SQL of type and timestamp."""
+        """What `playhead.attempts.fold` takes of the events that match; ``wanted`` is SQL of type and timestamp."""
         clause, given = sql.condition(whose, at)
         with self.pieces(whose, span, at) as pieces:
             chosen = sql.JOB_COLUMNS if wanted == "true" else f"{sql.JOB_COLUMNS}, {wanted} AS wanted"
             selects, times = union(pieces, chosen, f"{clause} AND {sql.IS_OF_A_JOB}")
             if not selects:
                 return sql.JOB_SCHEMA.empty_table()
-            table = self.ask(selects, [*values, *given] * times).to_arrow_table()
-        return sql.in_order(table)
+            return self.ask(selects, [*values, *given] * times).to_arrow_table()
 
     def events_of_pairs(
         self, pairs: Sequence[Pair], span: Span, at: At, organization_id: str | None, *, wanted: str = "true",

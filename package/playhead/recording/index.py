@@ -60,6 +60,13 @@ class Pairs(NamedTuple):
     batches: Numbers
 
 
+class Begins(NamedTuple):
+    """Of each pair the digest, and the first seq, or an earlier one."""
+
+    digests: Numbers
+    first: Seqs
+
+
 class Index(Protocol):
     """What is known of where things are in one segment."""
 
@@ -75,6 +82,9 @@ class Index(Protocol):
 
     def pairs(self, digests: Numbers) -> Pairs:
         """Where the events of `JOB_TYPES` of these pairs lie, as `pair_digests` names them."""
+
+    def begins(self) -> Begins:
+        """Where each pair begins."""
 
 
 def _pair(execution: str | None, job: str) -> str:
@@ -158,6 +168,13 @@ class LiveIndex:
             is_there = places >= 0
             first, last, batches = self._pairs.first[places], self._pairs.last[places], self._pairs.marks[places]
         return Pairs(*(np.where(is_there, values, values.dtype.type(0)) for values in (first, last, batches)))
+
+    def begins(self) -> Begins:
+        """As `Index.begins`."""
+        with self._lock:
+            self._fold()
+            count = len(self._pairs)
+            return Begins(self._pairs.digests[:count].copy(), self._pairs.first[:count].copy())
 
     def seal(self, segment: int) -> SealedIndex:
         """The same as arrays, for the segment that begins with this seq."""
@@ -278,6 +295,10 @@ class SealedIndex:
         found.first[is_there], found.last[is_there] = ranges[:, 0], ranges[:, 1]
         found.batches[is_there] = self._arrays["pair.batches"][places]
         return found
+
+    def begins(self) -> Begins:
+        """As `Index.begins`."""
+        return Begins(self._arrays["pair.keys"], self._arrays["pair.ranges"][:, 0].astype(np.int64) + self._first)
 
     def save(self, path: Path) -> None:
         """Write it; it appears whole or not at all."""

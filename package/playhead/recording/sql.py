@@ -145,11 +145,11 @@ JOB_COLUMNS = (
 JOB_SCHEMA = unzoned(TABLE_SCHEMA.empty_table().select(_OF_A_JOB)).schema.append(pa.field("error", pa.string()))
 
 
-def in_order(table: pa.Table, *, is_descending: bool = False) -> pa.Table:
+def in_order(table: pa.Table, by: str = "seq", *, is_descending: bool = False) -> pa.Table:
     """The same rows in order of seq; those of a packed segment are not."""
-    numbers = table.column("seq").to_numpy()
+    numbers = table.column(by).to_numpy()
     steps = numbers[1:] > numbers[:-1]
     if bool((~steps if is_descending else steps).all()):
         return table
-    order = pc.sort_indices(table, [("seq", "descending" if is_descending else "ascending")])
+    order = pc.sort_indices(table, [(by, "descending" if is_descending else "ascending")])
     return table.combine_chunks().take(order)
