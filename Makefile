@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # warnings stay unsaid, errors do not
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -c constraints.txt
 
-.PHONY: demo test ready system lint docs front lab bench chaos clean
+.PHONY: demo test ready system lint docs front lab bench chaos soak clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -21,7 +21,7 @@ ready: system $(VENV)/.test lint docs
 
 # What the suite starts or calls.
 system:
-	@.ci/system $(PYTHON) chromium curl git nginx node:nodejs npm redis-server
+	@.ci/system $(PYTHON) chromium curl git nginx node:nodejs npm prometheus redis-server
 
 $(BIN)/python:
 	@.ci/system $(PYTHON)
@@ -71,6 +71,10 @@ chaos: ready
 	$(BIN)/python -m tests.chaos --seconds 90 --every 20 --rate 2000 --readers 8 --faults away
 	$(BIN)/python -m tests.chaos --seconds 120 --rate 1000 --readers 8 --faults flush,server,redis,link
 	$(BIN)/python tests/benchmarks/bench_cluster.py --only join --join 5000000
+
+# One server for half an hour, or as long as MINUTES says: memory, descriptors and latency stay flat.
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
 
 clean:
 	rm -rf $(VENV) node_modules dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

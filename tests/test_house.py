@@ -385,6 +385,7 @@ def test_variables_in_the_readme_are_those_of_the_code() -> None:
 ENDLESS = {"    print(event.type, event.data)\n": "    print(event.type, event.data)\n    break\n"}
 ENDLESS_COMMANDS = ("playhead tail", "curl -N")
 EXAMPLE_URL, EXAMPLE_PORT, EXAMPLE_TOKEN = "http://127.0.0.1:8765", "--port 8765", "$PLAYHEAD_TOKEN"
+EXAMPLE_ID = "4f2a9c10"  # of a token that the line before has made
 
 
 def blocks(language: str) -> list[str]:
@@ -494,6 +495,9 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
                 elif line not in serving:
                     line = line.replace(EXAMPLE_URL, server.url).replace("curl ", "curl -sS --fail ", 1)
                     line = line.replace("curl -sS --fail -N", "curl -N -sS --fail")
+                    if EXAMPLE_ID in line:
+                        kept = json.loads((tmp_path / recording / "tokens.json").read_text())
+                        line = line.replace(EXAMPLE_ID, kept["tokens"][0]["id"])
                     said[line.split("#")[0].strip()] = run_line(line, tmp_path, env)
         finally:
             is_over.set()

@@ -255,7 +255,7 @@ def test_jwts_hold_to_their_scopes_and_organisation(tmp_path: Path) -> None:
     public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())) | {"kid": "k", "alg": "RS256"}
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [public]}))
     settings = Settings(
-        recording=tmp_path / "a.playhead", port=0, token=TOKEN, jwt_secret="s" * 32, jwks=tmp_path / "jwks.json"
+        recording=tmp_path / "a.playhead", port=0, token=TOKEN, jwt_secret="s" * 32, jwks=str(tmp_path / "jwks.json")
     )
     with running(settings) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
 
@@ -361,7 +361,7 @@ def test_a_forged_token_is_refused_and_no_failure(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | {"kid": "k", "alg": "ES256"}
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [public]}))
-    settings = Settings(recording=tmp_path / "a.playhead", port=0, token=TOKEN, jwks=tmp_path / "jwks.json")
+    settings = Settings(recording=tmp_path / "a.playhead", port=0, token=TOKEN, jwks=str(tmp_path / "jwks.json"))
     with running(settings) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
         good = jwt.encode({"scope": "read"}, key, "ES256", headers={"kid": "k"})
         head, body, signature = good.split(".")

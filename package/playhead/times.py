@@ -36,7 +36,10 @@ def parse_time(value: object, name: str = "time") -> datetime:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"{name} has no time zone: write {value.isoformat()}Z for UTC, or pass tzinfo")
-        moment = _START + (value - _START)
+        try:
+            moment = _START + (value - _START)
+        except OverflowError:
+            raise ValueError(f"{name} {value} is outside the years 1900-2261") from None
     elif isinstance(value, str):
         usual = _usual_times([value])
         moment = usual[0] if usual is not None else _other_time(value, name)
@@ -71,6 +74,7 @@ def _usual_times(texts: Sequence[str]) -> list[datetime] | None:
 def _other_time(value: str, name: str) -> datetime:
     match = _TIME.match(value)
     if match is None:
+        value = value if len(value) <= 64 else f"{value[:64]}…"  # said again in the error
         if _NAIVE.match(value):
             full = value if "T" in value or " " in value or "t" in value else f"{value}T00:00"
             raise ValueError(f"{name} {value!r} has no time zone: write {full}Z for UTC, or {full}+02:00")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playhead.errors import PlayheadError
 from playhead.recording import Recording
@@ -24,6 +26,7 @@ from playhead_server.access import Access
 from playhead_server.cluster import peers
 from playhead_server.confirmations import Confirmations
 from playhead_server.fanout import Fanout
+from playhead_server.metrics import Metrics
 from playhead_server.service import Service, service_of
 from playhead_server.settings import Settings
 
@@ -37,7 +40,7 @@ _HEADERS = ["Authorization", "X-Playhead-Token", "Content-Type", "Last-Event-ID"
 async def post_ticket(request: Request) -> Response:
     """``POST /api/tickets``."""
     service = service_of(request)
-    grant = service.access.need(request, "read")
+    grant = await service.access.need(request, "read")
     ticket, end = service.access.ticket(grant)
     return JSONResponse({"ticket": ticket, "expiresAt": time_text(end)}, 201)
 
@@ -63,6 +66,38 @@ ROUTES = [
     Route("/healthz", status.get_healthz),
     Route("/readyz", status.get_readyz),
 ]
+_PATHS: dict[object, str] = {route.endpoint: route.path for route in ROUTES if isinstance(route, Route)}
+
+
+class _Counting:
+    """Counts each request and times it until its answer begins; sockets pass by."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, has_begun = time.perf_counter(), False
+
+        def count(status: int) -> None:
+            call = _PATHS.get(scope.get("endpoint"), "other")
+            scope["app"].state.service.metrics.request(call, scope["method"], status, time.perf_counter() - begun)
+
+        async def sending(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                count(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception:
+            if not has_begun:  # Starlette answers 500, outside of all middleware
+                count(500)
+            raise
 
 
 def create_app(settings: Settings, recording: Recording, access: Access, cluster: Cluster | None = None) -> Starlette:
@@ -70,8 +105,9 @@ def create_app(settings: Settings, recording: Recording, access: Access, cluster
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        fanout = Fanout(recording)
-        service = Service(settings, recording, access, fanout, Confirmations(), cluster=cluster)
+        metrics = Metrics()
+        fanout = Fanout(recording, metrics.delivery_lag.observe)
+        service = Service(settings, recording, access, fanout, Confirmations(), metrics, cluster=cluster)
         app.state.service = service
         if cluster is not None:
             cluster.start(
@@ -99,7 +135,8 @@ def create_app(settings: Settings, recording: Recording, access: Access, cluster
         expose_headers=["X-Playhead-Cursor", "Retry-After"],
     )  # fmt: skip
     return Starlette(
-        routes=ROUTES, lifespan=lifespan, exception_handlers=handlers, middleware=[cors] if allowed else []
+        routes=ROUTES, lifespan=lifespan, exception_handlers=handlers,
+        middleware=[Middleware(_Counting), *([cors] if allowed else [])],
     )
 
 
@@ -110,12 +147,14 @@ def _tell(service: Service) -> None:
 
 
 async def _sweep(service: Service) -> None:
-    """Really delete what has expired, at the start and then every so often."""
+    """Really delete what has expired, at the start and then every so often, for a short retention more often."""
+    pause_s = min(service.settings.sweep_s, max(1.0, service.settings.retention_s / 30))
     while True:
         try:
             count = await asyncio.to_thread(service.recording.sweep)
+            service.metrics.deleted.labels("expired").inc(count)
             if count:
                 _log.info("%d expired events deleted", count)
         except Exception:
             _log.exception("the sweep failed; it is tried again")
-        await asyncio.sleep(service.settings.sweep_s)
+        await asyncio.sleep(pause_s)

@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
+from datetime import datetime
 
 from playhead.events import Event, Filter
 from playhead.recording import Recording
@@ -36,8 +38,8 @@ class FeedClosed(Exception):
 class Fanout:
     """The live end of a recording, for one event loop."""
 
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
+    def __init__(self, recording: Recording, lagged: Callable[[float], None] = lambda lag_s: None) -> None:
+        self.recording, self._lagged = recording, lagged
         self.head, self.epoch = recording.head, recording.epoch
         self._base = self.head + 1  # the seq of the ring's first event
         self._ring: list[tuple[Event, bytes]] = []
@@ -45,6 +47,7 @@ class Fanout:
         self._groups: dict[Filter, Group] = {}
         self._channels = Channels[Group]()
         self._waiting: dict[Group, None] = {}  # to be served
+        self._waits_since: datetime | None = None  # when the oldest event was stored that is to be handed out
         self._timer: asyncio.TimerHandle | None = None
         self._may_serve_at = 0.0
         self._loop = asyncio.get_running_loop()
@@ -92,6 +95,8 @@ class Fanout:
                     self._waiting[group] = None
             if len(self._ring) > _RING_EVENTS or self._bytes > _RING_BYTES:
                 self._trim()
+        if self._waiting and self._waits_since is None:
+            self._waits_since = events[0].created_at  # as of all of its commit
         if self._waiting and self._timer is None:
             self._timer = self._loop.call_at(self._may_serve_at, self._serve)
 
@@ -150,6 +155,7 @@ class Fanout:
         for group in self._waiting:  # what somebody is still to be handed stays until it was
             self._serve_one(group)
         self._waiting.clear()
+        self._served()
         for group in self._groups.values():
             group.forget(self._base)
 
@@ -162,8 +168,15 @@ class Fanout:
         waiting, self._waiting = self._waiting, {}
         for group in waiting:
             self._serve_one(group)
+        self._served()
         now = self._loop.time()
         self._may_serve_at = now + min(_MOST_PAUSE_S, max(_LEAST_PAUSE_S, now - begun))
+
+    def _served(self) -> None:
+        """All that waited was handed out: say how long its oldest event was on its way."""
+        if self._waits_since is not None:
+            self._lagged(max(0.0, time.time() - self._waits_since.timestamp()))
+            self._waits_since = None
 
     def _serve_one(self, group: Group) -> None:
         while group.attached and group.told < group.latest:

@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 async def get_events(request: Request) -> Response:
     """``GET /api/events``: pages of JSON, or everything asked for in another format."""
     service = service_of(request)
-    grant = service.access.need(request, "read")
+    grant = await service.access.need(request, "read")
     query, recording = request.query_params, service.recording
     params.known(query, *params.FILTERS, "at", "after", "limit", "offset", "order", "total", "format", "columns")
     name = formats.wanted(request, tuple(formats.FORMATS))
@@ -85,7 +85,7 @@ async def get_events(request: Request) -> Response:
 async def delete_events(request: Request) -> Response:
     """``DELETE /api/events?olderThan=``: a time, or a duration back from now."""
     service = service_of(request)
-    grant = service.access.need(request, "admin")
+    grant = await service.access.need(request, "admin")
     params.known(request.query_params, "olderThan")
     text = params.single(request.query_params, "olderThan")
     if text is None:
@@ -109,7 +109,7 @@ _ROW = {
 async def get_executions(request: Request) -> Response:
     """``GET /api/executions``: one row an attempt."""
     service = service_of(request)
-    grant = service.access.need(request, "read")
+    grant = await service.access.need(request, "read")
     query, recording = request.query_params, service.recording
     params.known(query, *params.FILTERS, "state", "at", "attempts", "limit", "offset", "format")
     name = formats.wanted(request, ("json", "arrow"))
@@ -155,7 +155,7 @@ async def get_executions(request: Request) -> Response:
 async def get_batches(request: Request) -> Response:
     """``GET /api/batches``: newest first; all of them when no limit is given."""
     service = service_of(request)
-    grant = service.access.need(request, "read")
+    grant = await service.access.need(request, "read")
     query = request.query_params
     params.known(query, *params.FILTERS, "limit", "offset")
     where = params.filter_of(query, grant.organization_id)

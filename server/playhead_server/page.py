@@ -1,50 +1,55 @@
-"""The page at ``/``: links to the calls that a browser can show. It holds nothing of the recording, so it needs no token."""
+"""
+The page at ``/``: how the server does, live, how to connect to it, and links to the calls that a browser can show.
+
+It is ``page.html`` with ``page.css``, the two scripts and the icon set into it: one answer, the same for everybody. It holds
+nothing of the recording, so it needs no token: the script asks ``readyz``, ``api/stats`` and ``api/batches``, with a token that
+the person types where nothing in front of the server adds one. Only this style and this script are let run, by their hashes
+(Content Security Policy Level 3, section 2.3.1).
+"""
 
 from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-# relative, as a proxy may serve it at any path
-_LINKS = (
-    ("api/batches", "Batches", "newest first"),
-    ("api/executions?limit=100", "Executions", "as they are now"),
-    ("api/events?order=desc&limit=100", "Events", "the newest hundred"),
-    ("api/events?format=csv", "All events as CSV", "to download"),
-    ("api/events?format=parquet", "All events as Parquet", "to download"),
-    ("api/stats", "Figures", "what is held, who is connected"),
-    ("readyz", "Health", "able to serve or not"),
-    ("api/openapi.json", "Every call", "and its parameters, as OpenAPI"),
+_HERE = Path(__file__).parent
+
+
+def _hash(text: str) -> str:
+    """The source expression that allows an inline style or script with this text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _part(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+_STYLE, _SCRIPT, _ICON = _part("page.css"), _part("page_shown.js") + _part("page.js"), _part("playhead.svg")
+_PAGE = (
+    _part("page.html")
+    .replace("playhead.svg", f"data:image/svg+xml;base64,{base64.b64encode(_ICON.encode()).decode()}")
+    .replace("/* page.css */", _STYLE)
+    .replace("/* page.js */", _SCRIPT)
 )
-_ITEMS = "\n".join(
-    f'<li><a href="{href.replace("&", "&amp;")}">{title}</a>, {about}</li>' for href, title, about in _LINKS
-)  # fmt: skip
-_PAGE = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>playhead</title>
-<style>:root {{ color-scheme: light dark }} body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto;
-padding: 0 1rem }}</style>
-</head>
-<body>
-<h1>playhead</h1>
-<p>The server of a recording runs here. What it answers:</p>
-<ul>
-{_ITEMS}
-</ul>
-<p>In a notebook on the same machine: <code>client = playhead.connect()</code>, then
-<code>playhead.Dashboard(client)</code>.</p>
-<p>In Jupyter the links work as they are. Elsewhere all but the health need the server's token, as the header
-<code>X-Playhead-Token</code>.</p>
-</body>
-</html>
-"""
+_POLICY = {
+    "default-src": "'none'",
+    "script-src": _hash(_SCRIPT),
+    "style-src": _hash(_STYLE),
+    "img-src": "data:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",  # the token's form is the script's alone; without it, nothing is sent
+    "frame-ancestors": "'self'",
+}
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
 }
 
 

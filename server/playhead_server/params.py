@@ -15,6 +15,7 @@ from playhead.times import parse_time
 FILTERS = ("executionId", "batchId", "jobId", "type", "since", "until")
 _COMMA = re.compile(r"(?<!\\),")
 _ZONE = re.compile(r"(\d\d:\d\d\S*) (\d\d:?\d\d)$")
+_LONGEST_TIME = 64
 _CURSOR = re.compile(r"[A-Za-z0-9]{1,32}:\d{1,18}\Z")
 
 
@@ -24,7 +25,7 @@ def known(params: QueryParams, *names: str) -> None:
         if name not in names and name != "ticket":
             if name == "token":
                 raise ValueError("no token in a url: send it as a header, or trade it for a ticket at POST /api/tickets")
-            raise ValueError(f"unknown parameter {name!r}; this call takes {', '.join(names)}")
+            raise ValueError(f"unknown parameter {name[:80]!r}; this call takes {', '.join(names)}")
 
 
 def several(params: QueryParams, name: str) -> list[str] | None:
@@ -47,7 +48,8 @@ def single(params: QueryParams, name: str) -> str | None:
 
 def time_of(text: str, name: str) -> datetime:
     """A time whose ``+`` may have arrived as a space."""
-    return parse_time(_ZONE.sub(r"\1+\2", text), name)
+    # none is long; of a long text the expression would look at every part again and again
+    return parse_time(_ZONE.sub(r"\1+\2", text) if len(text) <= _LONGEST_TIME else text, name)
 
 
 def filter_of(params: QueryParams, organization_id: str | None) -> Filter:

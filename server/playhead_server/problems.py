@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from playhead import errors
+
+_log = logging.getLogger("playhead.server")
 
 
 class Problem(Exception):
@@ -54,8 +58,22 @@ def problem_of(error: Exception) -> Problem:
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    """Starlette's exception handler for errors of ours."""
-    return problem_of(error).response()
+    """Starlette's exception handler for errors of ours; who is not let in is noted."""
+    problem = problem_of(error)
+    note(request, problem, request.method)
+    return problem.response()
+
+
+def note(connection: HTTPConnection, problem: Problem, what: str) -> None:
+    """Log who was refused what for want of a right, or for asking too much."""
+    if problem.status in (401, 403, 429):
+        peer = connection.client.host if connection.client is not None else "somebody"
+        _log.info("%d to %s, %s %s: %s", problem.status, peer, what, path_of(connection), problem.detail)
+
+
+def path_of(connection: HTTPConnection) -> str:
+    """Its path on one line; ``connection.url`` is not to be had where the query is no UTF-8."""
+    return quote(connection.scope["path"])[:200]
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -63,5 +81,5 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     described = f"{request.scope.get('root_path', '')}/api/openapi.json"
-    detail = {404: f"nothing is at {request.url.path}; see {described}", 405: f"{request.method} is not for this path"}
+    detail = {404: f"nothing is at {path_of(request)}; see {described}", 405: f"{request.method} is not for this path"}
     return Problem(status, detail.get(status, HTTPStatus(status).phrase), headers).response()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from playhead.bodies import parse_body
@@ -22,7 +22,7 @@ _INLINE = 32 * 1024
 async def post_events(request: Request) -> Response:
     """``POST /api/events``."""
     service = service_of(request)
-    grant = service.access.need(request, "publish")
+    grant = await service.access.need(request, "publish")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Problem(415, "send the body without Content-Encoding")
     body = await _body(request)
@@ -56,10 +56,13 @@ def submit(service: Service, grant: Grant, events: list[NewEvent]) -> Future[App
         index = next(index for index, one in enumerate(named) if one not in own)
         raise InvalidEvent(index, "organizationId", "must be null or the token's own organisation")
     try:
-        return service.submit(events, grant.organization_id)
+        service.access.count(grant, len(events))
+        future = service.submit(events, grant.organization_id)
     except Exception:
         service.refused += 1
         raise
+    service.metrics.append(future)
+    return future
 
 
 def result(service: Service, future: Future[Appended]) -> Appended:
@@ -84,8 +87,11 @@ async def _body(request: Request) -> bytes:
     if told.isdigit() and int(told) > MAX_BODY:
         raise TooLarge(f"the body has {int(told):,} bytes; a request takes {MAX_BODY:,}: send several")
     parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > MAX_BODY:
-            raise TooLarge(f"the body has over {MAX_BODY:,} bytes: send several requests")
+    try:
+        async for part in request.stream():
+            parts += part
+            if len(parts) > MAX_BODY:
+                raise TooLarge(f"the body has over {MAX_BODY:,} bytes: send several requests")
+    except ClientDisconnect:  # nobody hears this, but it is no failure of the server
+        raise Problem(400, "the connection ended before the body did") from None
     return bytes(parts)

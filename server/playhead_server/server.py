@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
 import signal
 import socket
-import sys
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -18,9 +17,10 @@ import uvicorn
 
 from playhead.client import discovery
 from playhead.recording import Recording
-from playhead_server import websocket
+from playhead_server import logs, websocket
 from playhead_server.access import Access
 from playhead_server.app import create_app
+from playhead_server.connections import MAX_MESSAGE, HttpConnection, SocketConnection
 from playhead_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,16 +82,18 @@ def _listen(settings: Settings) -> socket.socket:
     return listening
 
 
-class _WithoutQuery(logging.Filter):
-    """uvicorn logs the whole address of a socket, with what may be a ticket in its query."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(one.partition("?")[0] if isinstance(one, str) else one for one in record.args)
-        return True
-
-
-_WITHOUT_QUERY = _WithoutQuery()
+def _check_tls(settings: Settings) -> None:
+    """Raise ValueError where the certificate and its key cannot be served."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key, lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ValueError(
+            f"--tls-cert {settings.tls_cert} and --tls-key {settings.tls_key} cannot be served ({said}): they are PEM files, "
+            "the key is that of the certificate and has no password"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -113,25 +115,28 @@ def _clustered(settings: Settings, recording: Recording, url: str) -> Iterator[C
 
 @contextlib.contextmanager
 def _prepared(settings: Settings) -> Iterator[tuple[_Server, socket.socket, Recording, Access, str]]:
+    _check_tls(settings)
     with Recording.open(settings.recording, retention_s=settings.retention_s) as recording:
         access = Access(settings)
         with _listen(settings) as listening, contextlib.ExitStack() as opened:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            url = f"http://{host}:{listening.getsockname()[1]}"
+            url = f"{'http' if settings.tls_cert is None else 'https'}://{host}:{listening.getsockname()[1]}"
             recording.announce(url)
             cluster = opened.enter_context(_clustered(settings, recording, url)) if settings.redis_url else None
             app = create_app(settings, recording, access, cluster)
             config = uvicorn.Config(
-                app, ws="websockets-sansio", ws_per_message_deflate=False, ws_max_size=17 * 2**20, lifespan="on",
-                log_config=None, log_level=settings.log_level, access_log=False, timeout_graceful_shutdown=5,
-                server_header=False, root_path=settings.root_path, proxy_headers=False,
+                app, http=HttpConnection, ws=SocketConnection, ws_per_message_deflate=False, ws_max_size=MAX_MESSAGE,
+                lifespan="on", log_config=None, log_level=settings.log_level, access_log=False, timeout_graceful_shutdown=5,
+                server_header=False, root_path=settings.root_path, proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies), ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
             )  # fmt: skip
 
             def stopping() -> None:
                 app.state.service.stop()
 
             server = _Server(config, stopping)
-            logging.getLogger("uvicorn.error").addFilter(_WITHOUT_QUERY)  # again is harmless
+            logs.without_queries()
             if settings.write_discovery:
                 discovery.write(url, access.token, str(recording.path), os.getpid())
             try:
@@ -147,8 +152,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C. The first line on stdout is the url alone; logs go to stderr."""
-    logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # each request to another server is no news
+    logs.begin(settings.log_level, settings.log_format)
     # uvicorn gives the signal back when it has ended: then this closes the recording on the way out, with status 0
     signal.signal(signal.SIGTERM, _leave)
     with _prepared(settings) as (server, listening, _, _, url):

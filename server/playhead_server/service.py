@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
 
-from playhead.events import NewEvent
+from playhead.errors import RecordingDamaged
+from playhead.events import Cursor, NewEvent
 from playhead.recording import Appended, Recording
 from playhead_server.access import Access
 from playhead_server.confirmations import Confirmations
 from playhead_server.fanout import Fanout
+from playhead_server.metrics import Metrics
 from playhead_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Service:
     access: Access
     fanout: Fanout
     confirmations: Confirmations
+    metrics: Metrics
     started: float = field(default_factory=time.monotonic)
     accepted: int = 0
     duplicates: int = 0
@@ -39,6 +42,7 @@ class Service:
     streams: int = 0
     is_stopping: bool = False
     cluster: Cluster | None = None
+    _oldest: tuple[Cursor, datetime] | None = field(default=None, init=False, repr=False)
 
     @property
     def trouble(self) -> str | None:
@@ -49,13 +53,26 @@ class Service:
         """The same as clients are told."""
         return {"state": "ok"} if self.trouble is None else {"state": "degraded", "reason": self.trouble}
 
+    def oldest_time(self) -> datetime | None:
+        """When the oldest event held was stored; None when none is. Looked up only when it is another one."""
+        oldest = self.recording.cursor(self.recording.oldest)
+        if self._oldest is None or self._oldest[0] != oldest:
+            try:
+                found = self.recording.read(oldest.seq - 1, upto=oldest.seq, limit=1)
+            except RecordingDamaged:  # which is among what is missing from now on
+                return None
+            self._oldest = (oldest, found[0].created_at) if found else None
+        return self._oldest[1] if self._oldest is not None else None
+
     def submit(self, events: Sequence[NewEvent], organization_id: str | None) -> Future[Appended]:
         """Queue events for the log; as `Recording.submit`."""
         return (self.cluster or self.recording).submit(events, organization_id)
 
     def delete_older(self, than: datetime, organization_id: str | None) -> int:
         """Really delete older events, everywhere; as `Recording.delete_older`."""
-        return (self.cluster or self.recording).delete_older(than, organization_id)
+        count = (self.cluster or self.recording).delete_older(than, organization_id)
+        self.metrics.deleted.labels("asked").inc(count)
+        return count
 
     def stop(self) -> None:
         """Let every reader go; what was submitted is still stored."""

@@ -20,8 +20,13 @@ class Settings:
         no_auth: No token needed; on loopback only.
         retention_s: Seconds that an event is kept.
         allow_origins: Origins of pages, besides the server's own, that may connect.
+        tokens: The file of `playhead_server.tokens`; None for ``tokens.json`` of the recording.
         jwt_secret: HS256 secret of JWTs that are taken as tokens.
-        jwks: Path of a JWKS file for RS256 and ES256.
+        jwks: Path or url of a JWKS for RS256 and ES256.
+        max_requests, max_events: How much each token may ask for in a second; 0 for no limit.
+        tls_cert, tls_key: PEM files, of the certificate and all above it and of its key, to serve https.
+        trusted_proxies: Addresses and networks whose X-Forwarded-For and -Proto count.
+        log_format: ``text`` or ``json``, an object a line.
         heartbeat_s, sweep_s: Seconds between heartbeats, and between sweeps of what expired.
         redis_url: The Redis that holds the log of many servers; None for a log of this server alone.
         redis_log: The name of that log; servers with the same one share it.
@@ -38,7 +43,14 @@ class Settings:
     allow_origins: tuple[str, ...] = ()
     log_level: str = "info"
     jwt_secret: str | None = field(default=None, repr=False)
-    jwks: Path | None = None
+    jwks: str | None = None
+    tokens: Path | None = None
+    max_requests: float = 0.0
+    max_events: float = 0.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    log_format: str = "text"
     root_path: str = ""
     heartbeat_s: float = 15.0
     sweep_s: float = 3600.0
@@ -53,6 +65,19 @@ class Settings:
             raise ValueError(f"--redis-log {self.redis_log[:40]!r} takes 1 to 64 letters, digits, '.', '_' and '-'")
         if self.no_auth and not is_loopback(self.host):
             raise ValueError(f"--no-auth works on loopback only, not on {self.host}: leave it out, or use --host 127.0.0.1")
+        if self.log_format not in ("text", "json"):
+            raise ValueError(f"log format {self.log_format!r} is none of text, json")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together: name both files, or neither")
+        if self.max_requests < 0 or self.max_events < 0:
+            raise ValueError("--max-requests and --max-events are numbers a second, 0 for no limit")
+        for peer in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(peer, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"--trusted-proxy {peer[:60]!r} is no address or network such as 10.0.0.7 or 10.0.0.0/8"
+                ) from None
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port} is outside 0-65535")
         if self.token is not None and (len(self.token) < 8 or not self.token.isascii() or " " in self.token):

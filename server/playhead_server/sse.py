@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -22,17 +23,20 @@ from starlette.responses import Response
 from playhead.errors import CursorGone
 from playhead.events import Filter
 from playhead_server import params
+from playhead_server.access import Grant
 from playhead_server.fanout import FeedClosed, Reader
 from playhead_server.groups import Stretch
 from playhead_server.service import Service, service_of
 
 _SEND_TIMEOUT_S = 25.0
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_CHECK_S = 5.0  # a token that is revoked or over is noticed within so long, and a heartbeat
 
 
 async def get_stream(request: Request) -> Response:
     """``GET /api/events/stream``."""
     service = service_of(request)
-    grant = service.access.need(request, "read", takes_ticket=True)
+    grant = await service.access.need(request, "read", takes_ticket=True)
     query, recording = request.query_params, service.recording
     params.known(query, *params.FILTERS, "after")
     where = params.filter_of(query, grant.organization_id)
@@ -45,11 +49,13 @@ async def get_stream(request: Request) -> Response:
             position, reset = gone.oldest.seq, _reset(gone)
     else:
         position = params.position(after, recording, "now")
+    if request.method == "HEAD":  # an answer without a body has no end of its own to wait for
+        return Response(media_type="text/event-stream", headers=_HEADERS)
     return EventSourceResponse(
-        _feed(service, where, position, reset),
+        _feed(service, grant, where, position, reset),
         ping=1_000_000,  # the feed's own heartbeats carry the cursor
         send_timeout=_SEND_TIMEOUT_S,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        headers=_HEADERS,
     )
 
 
@@ -74,13 +80,18 @@ def _status(service: Service) -> bytes:
     return f"event: status\ndata: {json.dumps(service.state())}\n\n".encode()
 
 
-async def _feed(service: Service, where: Filter, position: int, reset: bytes) -> AsyncIterator[bytes]:
+async def _feed(service: Service, grant: Grant, where: Filter, position: int, reset: bytes) -> AsyncIterator[bytes]:
     epoch, known = service.fanout.epoch, None  # all is well: what is otherwise is said
     reader = Reader(service.fanout, where, position)  # here, so that it is always closed again
     service.streams += 1
     try:
         yield reset + f"retry: 1000\n: from {epoch}:{reader.cursor}\n\n".encode()
+        checked = time.monotonic()
         while True:
+            if time.monotonic() - checked >= _CHECK_S:
+                checked = time.monotonic()
+                if not service.access.holds(grant):
+                    return  # the next request says why
             if service.trouble != known:
                 known = service.trouble
                 yield _status(service)

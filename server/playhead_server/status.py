@@ -11,6 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from playhead import __version__
+from playhead.events import Filter
+from playhead_server.description import description
+from playhead_server.metrics import own_text
 from playhead_server.problems import Problem
 from playhead_server.service import Service, service_of
 
@@ -25,15 +28,22 @@ async def get_healthz(request: Request) -> Response:
 async def get_readyz(request: Request) -> Response:
     """``GET /readyz``: able to serve; 503 with the reason when not."""
     service = service_of(request)
-    if service.is_stopping:
-        raise Problem(503, "the server is stopping", {"Retry-After": "5"})
-    if service.recording.failure is not None:
-        raise Problem(503, service.recording.failure, {"Retry-After": "5"})
-    if shutil.disk_usage(service.recording.path).free < _LEAST_FREE:
-        raise Problem(503, "the disk of the recording is nearly full", {"Retry-After": "60"})
+    if (problem := _unready(service)) is not None:
+        raise problem
     state = service.state()
     said = {"status": state.pop("state"), "cursor": str(service.recording.cursor())}
     return JSONResponse(said | state)  # a server on its own serves: it stays behind the balancer
+
+
+def _unready(service: Service) -> Problem | None:
+    """Why it cannot serve; None when it can."""
+    if service.is_stopping:
+        return Problem(503, "the server is stopping", {"Retry-After": "5"})
+    if service.recording.failure is not None:
+        return Problem(503, service.recording.failure, {"Retry-After": "5"})
+    if shutil.disk_usage(service.recording.path).free < _LEAST_FREE:
+        return Problem(503, "the disk of the recording is nearly full", {"Retry-After": "60"})
+    return None
 
 
 def _figures(service: Service) -> dict[str, Any]:
@@ -50,111 +60,56 @@ def _figures(service: Service) -> dict[str, Any]:
 
 
 async def get_stats(request: Request) -> Response:
-    """``GET /api/stats``."""
+    """``GET /api/stats``: of an organisation's token its own events alone."""
     service = service_of(request)
-    service.access.need(request, "read")
+    grant = await service.access.need(request, "read")
+    if grant.organization_id is not None:
+        return JSONResponse({"version": __version__} | await asyncio.to_thread(_own_figures, service, grant.organization_id))
     figures = await asyncio.to_thread(_figures, service)
     return JSONResponse({"version": __version__, "recording": service.recording.path.name} | figures)
 
 
-_METRICS = {
-    "accepted": ("counter", "playhead_events_accepted_total", "Events accepted."),
-    "duplicates": ("counter", "playhead_events_duplicate_total", "Accepted events that were stored already."),
-    "refused": ("counter", "playhead_requests_refused_total", "Publishing requests refused."),
-    "delivered": ("counter", "playhead_events_delivered_total", "Events sent to readers."),
-    "commits": ("counter", "playhead_commits_total", "Group commits."),
-    "head": ("gauge", "playhead_head_seq", "Newest seq."),
-    "events": ("gauge", "playhead_events_held", "Events held."),
-    "segments": ("gauge", "playhead_segments", "Segment files."),
-    "bytes": ("gauge", "playhead_recording_bytes", "Bytes on disk."),
-    "waiting": ("gauge", "playhead_events_waiting", "Events that wait to be stored."),
-    "sockets": ("gauge", "playhead_websockets", "Open WebSockets."),
-    "streams": ("gauge", "playhead_streams", "Open event streams."),
-    "cluster.isDegraded": ("gauge", "playhead_degraded", "1 while this server is on its own: Redis is away, say."),
-    "cluster.outbox": ("gauge", "playhead_outbox_events", "Events that this server keeps until Redis takes them."),
-    "cluster.head": ("gauge", "playhead_log_head_seq", "Newest seq of the log in Redis, as far as is known."),
-    "cluster.lag": ("gauge", "playhead_log_lag_events", "Events of the log that are not in this server's recording yet."),
-    "uptimeS": ("gauge", "playhead_uptime_seconds", "Seconds since the start."),
-}
+def _own_figures(service: Service, organization_id: str) -> dict[str, Any]:
+    """What an organisation may know: how many events it has, and the positions that its cursors tell it anyway."""
+    recording = service.recording
+    return {
+        "organizationId": organization_id,
+        "epoch": recording.epoch,
+        "head": recording.head,
+        "oldest": recording.oldest,
+        "events": recording.count(Filter(organization_id=organization_id)),
+    }
+
+
+def measured(service: Service) -> dict[str, float]:
+    """What Prometheus is told besides what was counted, by the keys of `metrics.READ`."""
+    figures, recording = _figures(service), service.recording
+    disk, oldest = shutil.disk_usage(recording.path), service.oldest_time()
+    shared = {f"cluster.{key}": value for key, value in figures.get("cluster", {}).items()}
+    told = figures | shared | {
+        "missing": len(figures["missing"]),
+        "diskFree": disk.free,
+        "diskSize": disk.total,
+        "retention": recording.retention_s,
+        "isFailed": recording.failure is not None,
+        "isReady": _unready(service) is None,
+    } | ({"oldestTime": oldest.timestamp()} if oldest is not None else {})
+    return {key: value for key, value in told.items() if isinstance(value, int | float)}
 
 
 async def get_metrics(request: Request) -> Response:
-    """``GET /metrics``: Prometheus text format 0.0.4."""
+    """``GET /metrics``: Prometheus text format 0.0.4; of an organisation's token its own events alone."""
     service = service_of(request)
-    service.access.need(request, "read")
-    figures = await asyncio.to_thread(_figures, service)
-    lines = []
-    shared = figures.get("cluster", {})
-    values = figures | {f"cluster.{key}": int(value) for key, value in shared.items() if isinstance(value, int)}
-    for key, (kind, name, text) in _METRICS.items():
-        if key in values:
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {values[key]}"]
-    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
-
-
-_FILTERS = {
-    "executionId": "comma list", "batchId": "comma list", "jobId": "comma list", "type": "comma list",
-    "since": "RFC 3339, inclusive", "until": "RFC 3339, exclusive",
-}  # fmt: skip
-_PAGE = {"limit": "at most so many", "offset": "skip so many"}
-_CALLS: dict[str, dict[str, tuple[str, dict[str, str]]]] = {
-    "/": {"get": ("A page of links", {})},
-    "/api/events": {
-        "get": (
-            "History",
-            _FILTERS | _PAGE | {"at": "cursor or time", "after": "cursor", "order": "asc or desc", "total": "true",
-                                "format": "json, ndjson, csv, arrow, parquet",
-                                "columns": "comma list, of arrow, parquet and csv"},
-        ),
-        "post": ("Publish events, all or none", {}),
-        "delete": ("Delete older events", {"olderThan": "a time or a duration such as 30d"}),
-    },
-    "/api/events/stream": {"get": ("Server-Sent Events", _FILTERS | {"after": "start, now or a cursor"})},
-    "/api/events/ws": {"get": ("WebSocket playhead.v1", _FILTERS | {"after": "start, now or a cursor"})},
-    "/api/executions": {
-        "get": (
-            "Executions, one row an attempt",
-            _FILTERS | _PAGE | {"state": "comma list", "at": "cursor or time", "attempts": "all or last",
-                                "format": "json or arrow"},
-        )
-    },
-    "/api/batches": {"get": ("Batches, newest first", _FILTERS | _PAGE)},
-    "/api/replica": {
-        "get": ("Rows for another server of the same log", {"after": "seq", "limit": "at most so many", "epoch": "of the log"})
-    },
-    "/api/tickets": {"post": ("A one-use ticket of 30 s for a browser's stream or socket", {})},
-    "/api/stats": {"get": ("Figures for people", {})},
-    "/api/openapi.json": {"get": ("This description", {})},
-    "/metrics": {"get": ("Figures for Prometheus", {})},
-    "/healthz": {"get": ("Running", {})},
-    "/readyz": {"get": ("Able to serve", {})},
-}  # fmt: skip
-
-
-def description() -> dict[str, Any]:
-    """The calls as OpenAPI 3.1."""
-    failed = {"description": "An error", "content": {"application/problem+json": {"schema": {"type": "object"}}}}
-    paths: dict[str, Any] = {}
-    for path, methods in _CALLS.items():
-        for method, (summary, given) in methods.items():
-            status = "201" if method == "post" else "200"
-            named = [
-                {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-                for name, text in given.items()
-            ]
-            answers = {status: {"description": summary}, "default": failed}
-            paths.setdefault(path, {})[method] = {"summary": summary, "parameters": named, "responses": answers}
-    schemes = {"token": {"type": "http", "scheme": "bearer"}}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "playhead", "version": __version__},
-        "paths": paths,
-        "components": {"securitySchemes": schemes},
-        "security": [{"token": []}],
-    }
+    grant = await service.access.need(request, "read")
+    if grant.organization_id is not None:
+        own = await asyncio.to_thread(_own_figures, service, grant.organization_id)
+        text = own_text({key: own[key] for key in ("events", "head")})
+    else:
+        text = service.metrics.text(await asyncio.to_thread(measured, service))
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
 async def get_openapi(request: Request) -> Response:
     """``GET /api/openapi.json``."""
-    service_of(request).access.need(request, "read")
+    await service_of(request).access.need(request, "read")
     return JSONResponse(description())

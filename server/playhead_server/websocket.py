@@ -20,13 +20,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from playhead.bodies import parse_message
 from playhead.errors import CursorGone, InvalidEvent, PlayheadError
-from playhead.events import Filter
+from playhead.events import MAX_ID, Filter
 from playhead.recording import Appended
 from playhead_server import params
 from playhead_server.access import Grant
+from playhead_server.connections import widen
 from playhead_server.fanout import Reader
 from playhead_server.line import Line, TooSlow
-from playhead_server.problems import Problem, problem_of
+from playhead_server.problems import Problem, note, problem_of
 from playhead_server.publish import answer, result, submit
 from playhead_server.service import Service, service_of
 from playhead_server.subscription import Subscription
@@ -37,6 +38,7 @@ _SEND_S = 25.0
 _MAX_SUBSCRIPTIONS = 100
 _MAX_PUBLISHING = 64  # requests of one socket that are not answered yet; then no more is read from it
 _INLINE_EVENTS = 100
+_MAX_REASON = 123  # bytes: RFC 6455, section 5.5, less the code
 _encode = msgspec.json.Encoder().encode
 
 
@@ -67,6 +69,7 @@ class _Socket:
         """From access to the end."""
         try:
             self._grant = await self._settle_access()
+            widen(self._socket.scope)
             fanout = self._service.fanout
             head = f"{fanout.epoch}:{fanout.head}"
             await self._send({"op": "welcome", "version": 1, "epoch": fanout.epoch, "head": head})
@@ -126,7 +129,7 @@ class _Socket:
     async def _settle_access(self) -> Grant:
         access = self._service.access
         try:
-            grant = access.grant(self._socket, takes_ticket=True)
+            grant = await access.grant(self._socket, takes_ticket=True)
             if grant is None:
                 try:
                     async with asyncio.timeout(_AUTH_S):
@@ -136,9 +139,11 @@ class _Socket:
                 token = message.get("token")
                 if message.get("op") != "auth" or not isinstance(token, str):
                     raise _Closed(4401, "send {\"op\": \"auth\", \"token\": …} first")
-                grant = access.check(token)
+                grant = await access.check(token)
             return grant
         except Problem as problem:
+            note(self._socket, problem, "socket")
+            self._service.metrics.error(problem.status)
             raise _Closed(4401 if problem.status == 401 else 4403, problem.detail) from None
 
     async def _receive(self) -> dict[str, Any]:
@@ -159,9 +164,11 @@ class _Socket:
             message = await self._receive()
             identity = message.get("id")
             op = message.get("op")
-            if identity is not None and not isinstance(identity, str):
-                raise _Closed(4400, "id must be a string")
+            if identity is not None and (not isinstance(identity, str) or len(identity) > MAX_ID):
+                raise _Closed(4400, f"id must be a string of at most {MAX_ID} characters")
             try:
+                if op in ("subscribe", "publish"):
+                    self._service.access.count(self._granted())
                 if op == "subscribe":
                     if identity is None:
                         raise ValueError("subscribe needs an id")
@@ -177,12 +184,15 @@ class _Socket:
                 elif op != "auth":
                     raise ValueError(f"op {str(op)[:40]!r} is none of subscribe, unsubscribe, publish")
             except (Problem, PlayheadError, ValueError) as error:
-                await self._send(_refusal(identity, error))
+                await self._send(_refusal(self._service, identity, error))
 
-    def _allowed(self, scope: str) -> Grant:
+    def _granted(self) -> Grant:
         if self._grant is None:
             raise Problem(401, "no token came")
-        return self._service.access.allowed(self._grant, scope)
+        return self._grant
+
+    def _allowed(self, scope: str) -> Grant:
+        return self._service.access.allowed(self._granted(), scope)
 
     async def _subscribe(self, identity: str, where: Filter, after: str | None) -> None:
         self._allowed("read")
@@ -232,7 +242,7 @@ class _Socket:
         try:
             said = {"op": "published", "id": identity} | answer(result(self._service, future))
         except PlayheadError as error:
-            said = _refusal(identity, error)
+            said = _refusal(self._service, identity, error)
         if self._failed.done():
             return
         message = self._line.message(_encode(said))
@@ -250,6 +260,9 @@ class _Socket:
 
     def _heartbeat(self) -> None:
         self._schedule_heartbeat()
+        if not self._service.access.holds(self._granted()):
+            self._fail(_Closed(4401, "this token has expired or was revoked; come back with another"))
+            return
         fanout = self._service.fanout
         at = min((one.settle() for one in self._subscriptions.values()), default=fanout.head)
         text = _encode({"op": "heartbeat", "at": f"{fanout.epoch}:{at}"})
@@ -261,8 +274,9 @@ class _Socket:
         await self._line.send(self._line.message(_encode(message)))
 
 
-def _refusal(identity: str | None, error: Exception) -> dict[str, Any]:
+def _refusal(service: Service, identity: str | None, error: Exception) -> dict[str, Any]:
     problem = problem_of(error)
+    service.metrics.error(problem.status)
     more = {"index": error.index, "field": error.field} if isinstance(error, InvalidEvent) else {}
     return {"op": "error", "id": identity, "code": str(problem.status), "message": problem.detail} | more
 
@@ -297,6 +311,8 @@ async def _serve(websocket: WebSocket, send: Send) -> None:
     try:
         service.access.check_origin(websocket)
     except Problem as problem:
+        note(websocket, problem, "socket")
+        service.metrics.error(problem.status)
         await websocket.send_denial_response(problem.response())
         return
     offered = websocket.scope.get("subprotocols", [])
@@ -316,6 +332,7 @@ async def _serve(websocket: WebSocket, send: Send) -> None:
         await _close(websocket, 4410, "too slow; come back with your cursor")
     except (Problem, PlayheadError, ValueError) as error:
         found = problem_of(error)
+        service.metrics.error(found.status)
         await _close(websocket, {401: 4401, 403: 4403}.get(found.status, 4400), found.detail)
     finally:
         _open.discard(socket)
@@ -326,4 +343,4 @@ async def _close(websocket: WebSocket, code: int, reason: str) -> None:
     if websocket.application_state is WebSocketState.CONNECTED:
         with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect, TimeoutError):
             async with asyncio.timeout(2):
-                await websocket.close(code, reason[:120])
+                await websocket.close(code, reason.encode()[:_MAX_REASON].decode(errors="ignore"))

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from playhead import __version__
-from playhead.cli import demo, files, replay, serve, watch
+from playhead.cli import demo, files, replay, serve, token, watch
 from playhead.errors import PlayheadError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("export")(files.export)
 app.command("import")(files.import_)
 app.command("replay")(replay.replay)
 app.command("prune")(files.prune)
+app.add_typer(token.app, name="token")
 
 
 @app.command("version")

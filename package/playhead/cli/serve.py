@@ -31,10 +31,30 @@ def serve(
         str | None, typer.Option(envvar="PLAYHEAD_JWT_SECRET", help="Take HS256 JWTs made with it.")
     ] = None,
     jwks: Annotated[
-        Path | None, typer.Option(envvar="PLAYHEAD_JWKS", help="Take RS256 and ES256 JWTs by this JWKS file.")
+        str | None, typer.Option(envvar="PLAYHEAD_JWKS", help="Take RS256 and ES256 JWTs by this JWKS file or url.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(envvar="PLAYHEAD_TOKENS", help="The file of `playhead token`, else in the recording.")
+    ] = None,
+    max_requests: Annotated[
+        float, typer.Option(envvar="PLAYHEAD_MAX_REQUESTS", help="Requests a second that each token may make; 0: any.")
+    ] = 0.0,
+    max_events: Annotated[
+        float, typer.Option(envvar="PLAYHEAD_MAX_EVENTS", help="Events a second that each token may publish; 0: any.")
+    ] = 0.0,
+    tls_cert: Annotated[
+        Path | None, typer.Option(envvar="PLAYHEAD_TLS_CERT", help="Serve https with this PEM certificate chain,")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar="PLAYHEAD_TLS_KEY", help="and this PEM key.")] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(envvar="PLAYHEAD_TRUSTED_PROXY", help="An address or network whose X-Forwarded-* count; repeat it."),
     ] = None,
     root_path: Annotated[str, typer.Option(envvar="PLAYHEAD_ROOT_PATH", help="The path a proxy serves it at.")] = "",
     log_level: Annotated[str, typer.Option(envvar="PLAYHEAD_LOG_LEVEL", help="debug, info, warning, error.")] = "info",
+    log_format: Annotated[
+        str, typer.Option(envvar="PLAYHEAD_LOG_FORMAT", help="text, or json: an object a line.")
+    ] = "text",
     redis_url: Annotated[
         str | None,
         typer.Option(
@@ -64,11 +84,14 @@ def serve(
         raise ValueError(f"the server needs {error.name}: pip install 'playhead[server]'") from None
     if log_level not in ("debug", "info", "warning", "error"):
         raise ValueError(f"log level {log_level!r} is none of debug, info, warning, error")
-    os.environ.pop("PLAYHEAD_TOKEN", None)  # nothing that is started from here inherits it
+    for secret in ("PLAYHEAD_TOKEN", "PLAYHEAD_JWT_SECRET"):
+        os.environ.pop(secret, None)  # nothing that is started from here inherits it
     run(
         Settings(
             recording=recording, host=host, port=port, token=token, no_auth=no_auth, retention_s=duration_s(retention),
             allow_origins=tuple(allow_origin or ()), log_level=log_level, jwt_secret=jwt_secret, jwks=jwks,
-            root_path=root_path, redis_url=redis_url, redis_log=redis_log, redis_wait=redis_wait, advertise=advertise,
+            tokens=tokens, max_requests=max_requests, max_events=max_events, tls_cert=tls_cert, tls_key=tls_key,
+            trusted_proxies=tuple(trusted_proxy or ()), log_format=log_format, root_path=root_path, redis_url=redis_url,
+            redis_log=redis_log, redis_wait=redis_wait, advertise=advertise,
         )
     )  # fmt: skip

@@ -80,6 +80,10 @@ def status(
     if as_json:
         print(json.dumps(figures))
         return
+    if "segments" not in figures:
+        print(f"{client.url}, cursor {figures['epoch']}:{figures['head']}")
+        print(f"{figures['events']:,} events of {figures['organizationId']}, which is all that this token sees")
+        return
     served = f"  serves {figures['recording']}" if "uptimeS" in figures else ""
     print(f"{client.url}{served}, cursor {figures['epoch']}:{figures['head']}")
     print(f"{figures['events']:,} events in {figures['segments']} segments, {figures['bytes'] / 1e6:.1f} MB on disk")

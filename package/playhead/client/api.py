@@ -109,7 +109,10 @@ class Client(ABC):
 
     @abstractmethod
     def stats(self) -> dict[str, Any]:
-        """Figures of this moment: ``head``, ``events``, ``segments``, ``bytes``; of a server also its sockets and counts."""
+        """
+        Figures of this moment: ``head``, ``events``, ``segments``, ``bytes``; of a server also its sockets and counts; with an
+        organisation's token only ``head``, ``events`` and ``organizationId``.
+        """
 
     def events(
         self, *, execution_id: Ids = None, batch_id: Ids = None, job_id: Ids = None, type: Ids = None,

@@ -28,11 +28,24 @@ class Http:
         self._pid = 0
         self._pool: httpx.Client | None = None
         self._making = threading.Lock()
-        # proxies and certificates of the environment are for servers elsewhere
+        # proxies of the environment are for servers elsewhere
         self.trusts_environment = urlsplit(self.url).hostname not in ("127.0.0.1", "::1", "localhost")
+        self._tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
         return f"<Http {self.url}>"
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """Whom to believe, the same for every transport: SSL_CERT_FILE, else the usual authorities; None for plain http."""
+        if self._tls is None and self.url.startswith("https://"):
+            self._tls = httpx.create_ssl_context()
+        return self._tls
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every pool of httpx to this server is made with."""
+        return {"trust_env": self.trusts_environment, "verify": self.tls or True}
 
     def headers(self) -> dict[str, str]:
         """What proves who asks."""
@@ -76,7 +89,7 @@ class Http:
         with self._making:  # the publisher's thread and a question may both be the first
             if self._pool is None:
                 self._pool = httpx.Client(
-                    base_url=self.url, headers=self.headers(), timeout=_TIMEOUT, trust_env=self.trusts_environment
+                    base_url=self.url, headers=self.headers(), timeout=_TIMEOUT, **self.options
                 )
             return self._pool
 

@@ -133,7 +133,7 @@ async def opened(http: Http) -> ClientConnection:
         return await connect(
             http.websocket_url(), additional_headers=http.headers(), subprotocols=_PROTOCOLS, compression=None,
             max_size=None, ping_interval=_PING_S, ping_timeout=_PING_TIMEOUT_S, open_timeout=5, close_timeout=1,
-            proxy=True if http.trusts_environment else None,
+            proxy=True if http.trusts_environment else None, ssl=http.tls,
         )  # fmt: skip
     except InvalidStatus as error:
         status = error.response.status_code
@@ -205,7 +205,7 @@ async def sse(http: Http, where: Filter, after: str) -> AsyncGenerator[Heard]:
         headers["Last-Event-ID"] = after
     timeout = httpx.Timeout(_SILENT_S, connect=_PING_TIMEOUT_S)
     async with (
-        httpx.AsyncClient(trust_env=http.trusts_environment, timeout=timeout) as client,
+        httpx.AsyncClient(timeout=timeout, **http.options) as client,
         client.stream(
             "GET", f"{http.url}/api/events/stream", params=httpx.QueryParams(tuple(params)), headers=headers
         ) as response,
@@ -286,8 +286,7 @@ async def _check_alive(client: httpx.AsyncClient, http: Http) -> None:
 async def polling(http: Http, where: Filter, after: str, interval_s: float) -> AsyncGenerator[Heard]:
     """By pages of history, one each ``interval_s`` seconds when there is nothing more at once."""
     timeout = httpx.Timeout(4.0, connect=_PING_TIMEOUT_S)
-    trusts = http.trusts_environment
-    async with httpx.AsyncClient(trust_env=trusts, timeout=timeout, headers=http.headers()) as client:
+    async with httpx.AsyncClient(timeout=timeout, headers=http.headers(), **http.options) as client:
         while True:
             params = [*wire_filter(where), ("after", after), ("limit", str(_PAGE))]
             response = await client.get(f"{http.url}/api/events", params=httpx.QueryParams(tuple(params)))
