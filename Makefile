@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # warnings stay unsaid, errors do not
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -c constraints.txt
 
-.PHONY: demo test ready system lint docs front lab bench chaos soak clean
+.PHONY: demo test ready system lint docs front lab bench chaos fuzz soak ranges clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -72,9 +72,17 @@ chaos: ready
 	$(BIN)/python -m tests.chaos --seconds 120 --rate 1000 --readers 8 --faults flush,server,redis,link
 	$(BIN)/python tests/benchmarks/bench_cluster.py --only join --join 5000000
 
+# One server and a hundred thousand requests and messages that nobody should send; SEED repeats a run.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
+
 # One server for half an hour, or as long as MINUTES says: memory, descriptors and latency stay flat.
 soak: $(VENV)/.test
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
+
+# The lowest and the newest versions that pyproject.toml allows, each in an environment of its own.
+ranges: $(VENV)/.test
+	$(BIN)/python -m tests.ranges
 
 clean:
 	rm -rf $(VENV) node_modules dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

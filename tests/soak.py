@@ -21,13 +21,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import httpx
+import msgspec
 import zstandard
 from rich.console import Console
 from rich.table import Table
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from tests.conftest import TOKEN, Process, process
@@ -37,6 +37,19 @@ _GROUP = 10
 _PUBLISHERS = 4
 _ROWS = 20
 _STAYS_S = (3.0, 30.0)
+
+
+class _Message(msgspec.Struct):
+    """What of a message is looked at; the events only counted."""
+
+    op: str
+    from_: str = msgspec.field(default="", name="from")
+    to: str = ""
+    at: str = ""
+    events: list[msgspec.Raw] = []
+
+
+_decode = msgspec.json.Decoder(_Message).decode
 
 
 @dataclass
@@ -112,7 +125,7 @@ async def visit(run: Run) -> None:
     cursor: str | None = None
     address = f"ws{run.server.url.removeprefix('http')}/api/events/ws"
     while not run.is_over:
-        job = run.dice.choice([None, f"j{run.dice.randrange(10)}"])
+        job = run.dice.choice([None, *(f"j{n}" for n in range(10))])
         after = cursor if cursor is not None and run.dice.random() < 0.5 else "now"
         stay = min(run.end, time.monotonic() + run.dice.uniform(*_STAYS_S))
         try:
@@ -135,31 +148,33 @@ async def visit(run: Run) -> None:
                 run.wrong.append(f"a client was cut off: {error!r}")
 
 
-async def _listen(run: Run, socket: Any, stay: float, cursor: str | None) -> str | None:
-    at: str | None = None
-    while time.monotonic() < stay:
+async def _listen(run: Run, socket: ClientConnection, stay: float, cursor: str | None) -> str | None:
+    at = -1
+    while (left := stay - time.monotonic()) > 0:
         try:
-            async with asyncio.timeout(stay - time.monotonic()):
+            async with asyncio.timeout(left):
                 message = await socket.recv()
         except TimeoutError:
             break
-        if isinstance(message, bytes):
-            message = zstandard.ZstdDecompressor().decompressobj().decompress(message)
-        said = json.loads(message)
-        if said["op"] == "events":
-            if at is not None and said["from"] != at:
-                run.wrong.append(f"a gap: {at} and then {said['from']}")
-            at = cursor = said["to"]
-            run.heard += len(said["events"])
-            if said["events"] and run.dice.random() < 0.05:
-                run.lags.append((time.time() - said["events"][-1]["data"]["sent"]) * 1000)
-        elif said["op"] == "heartbeat":
-            at = cursor = said["at"]
-        elif said["op"] in ("reset", "error"):
-            run.wrong.append(f"{said}") if said["op"] == "error" else None
-            cursor = None
-            break
+        text = zstandard.ZstdDecompressor().decompressobj().decompress(message) if isinstance(message, bytes) else message
+        said = _decode(text)
+        if said.op == "events":
+            if at >= 0 and _seq(said.from_) > at:
+                run.wrong.append(f"a gap: {at} and then {said.from_}")
+            at, cursor = _seq(said.to), said.to
+            run.heard += len(said.events)
+            if said.events and run.dice.random() < 0.05:
+                run.lags.append((time.time() - json.loads(said.events[-1])["data"]["sent"]) * 1000)
+        elif said.op == "heartbeat" and _seq(said.at) > at:
+            at, cursor = _seq(said.at), said.at
+        elif said.op in ("reset", "error"):
+            run.wrong += [f"an error: {message!r}"] if said.op == "error" else []
+            return None
     return cursor
+
+
+def _seq(cursor: str) -> int:
+    return int(cursor.rpartition(":")[2])
 
 
 async def watch(run: Run, minutes: float) -> list[Sample]:

@@ -303,6 +303,48 @@ def test_forwarded_headers_count_from_trusted_peers_only(
     assert f"401 to {seen}, GET /api/events" in caplog.text and "wrong-token-of-somebody" not in caplog.text
 
 
+def test_tokens_are_left_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that a run leaves behind, files, logs, answers, reprs, saved pages: no token in any, but in the discovery file."""
+    monkeypatch.setenv("PLAYHEAD_SPILL_DIR", str(tmp_path / "spill"))
+    caplog.set_level(logging.DEBUG)
+    recording, said = tmp_path / "log.playhead", []
+    with process(recording, "--log-level", "debug", "--jwt-secret", "secret-of-jwts-0123456789abcdefghij") as server:
+        made = playhead("token", "create", str(recording), "--scope", "read", "--scope", "publish")
+        token = made.stdout.strip()
+        signed = jwt.encode({"scope": "read"}, "secret-of-jwts-0123456789abcdefghij", "HS256")
+        with ph.connect(server.url, token=token) as client:
+            with client.batch("b") as batch, batch.job("j") as job:
+                job.progress(10)
+            assert client.flush()
+            server.kill()
+            client.publish({"type": "a"})  # which goes into a file
+            client.flush(1.5)
+            server.start()
+            assert client.flush(20)
+            assert next(iter(client.follow(after="start"))).type == "batch_started"
+            with pytest.raises(ph.PlayheadError) as refused:
+                client.delete_older(datetime.now(UTC))  # type: ignore[attr-defined]
+            player = ph.ReplayPlayer(client, batch_id="b")
+            player.save_html(tmp_path / "player.html")
+            said.append(str(player.get_state()))
+            player.close()
+            said += [repr(client), repr(client.status), repr(client.events()), str(refused.value), repr(refused.value)]
+            said.append(str(client.events().to_pandas().attrs))
+        for one in (token, TOKEN, signed, "wrong-token-of-somebody"):
+            for path in ("/metrics", "/api/stats", "/api/openapi.json", "/api/events?limit=x", "/", "/api/batches"):
+                said.append(f"{asked(server, one, path=path).text} {asked(server, one, path=path).headers}")
+        said += [made.stderr, *(playhead("token", "list", str(recording)).stdout for _ in range(1))]
+        said += [playhead("status", server.url, "--token", token).stdout, *server.end()[1:]]
+    said.append(caplog.text)
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "server.json"]
+    assert {"tokens.json", "player.html", "recording.json"} <= {path.name for path in files}
+    left = {f"said {n}": text.encode() for n, text in enumerate(said)} | {path.name: path.read_bytes() for path in files}
+    for one in (TOKEN, token.split("_", 2)[2], signed, "secret-of-jwts", "wrong-token-of-somebody"):
+        assert [name for name, text in left.items() if one.encode() in text] == [], one
+
+
 def test_the_log_as_json(tmp_path: Path) -> None:
     """An object a line on stderr, of refusals too; the url alone on stdout; no token in either."""
     with process(tmp_path / "log.playhead", "--log-format", "json") as server:
@@ -319,7 +361,7 @@ def test_bad_settings_say_what_to_write() -> None:
     """Options that cannot be: one line each."""
     for options, says in (
         ({"trusted_proxies": ("example.com",)}, "10.0.0.0/8"), ({"max_events": -1}, "0 for no limit"),
-        ({"log_format": "xml"}, "none of text, json"),
+        ({"log_format": "xml"}, "none of text, json"), ({"jwt_secret": "s" * 31}, "openssl rand -hex 32"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=says):
             Settings(Path("log.playhead"), **options)  # type: ignore[arg-type]

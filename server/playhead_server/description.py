@@ -6,6 +6,7 @@ from typing import Any
 
 from playhead import __version__
 from playhead.bodies import MEDIA_TYPES
+from playhead.columns import FRAME
 from playhead.events import MAX_EVENTS, MAX_ID
 from playhead.state import STATES
 from playhead_server.formats import FORMATS
@@ -17,6 +18,7 @@ _ARROW = {"application/vnd.apache.arrow.stream": {"schema": {"type": "string", "
 _CURSOR = {"type": "string", "pattern": "^[A-Za-z0-9]{1,32}:[0-9]{1,18}$"}
 _POSITION = {"anyOf": [{"enum": ["start", "now"]}, _CURSOR]}
 _MOMENT = {"anyOf": [_TIME, _CURSOR]}
+_AGE = {"anyOf": [_TIME, {"type": "string", "pattern": "^[0-9]{1,4}(ms|s|min|h|d|w)$"}]}
 _TYPE = {"type": "string", "pattern": "^[a-z][a-z0-9_.:-]{0,63}$"}
 _ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID}
 
@@ -57,6 +59,20 @@ _EVENT = {
     },
 }
 _EVENTS = {"anyOf": [_EVENT, {"type": "array", "items": _EVENT, "maxItems": MAX_EVENTS}]}
+_CLOUD = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"enum": ["1.0"]}, "id": _TEXT | {"minLength": 1}, "source": _TEXT | {"minLength": 1}, "type": _TYPE,
+        "time": {"type": ["string", "null"], "format": "date-time"}, "data": {"type": ["object", "null"]},
+        **{name: _ID | {"type": ["string", "null"]} for name in ("executionid", "batchid", "jobid")},
+    },
+}  # fmt: skip
+_BODIES: dict[str, dict[str, Any]] = {
+    "application/json": _EVENTS, "application/x-ndjson": _TEXT | {"description": "an event a line"},
+    "application/cloudevents+json": _CLOUD,
+    "application/cloudevents-batch+json": {"type": "array", "items": _CLOUD, "maxItems": MAX_EVENTS},
+}  # fmt: skip
 _PUBLISHED = {
     "accepted": _number(0, MAX_EVENTS), "duplicates": _number(0, MAX_EVENTS), "firstSeq": {"type": ["integer", "null"]},
     "lastSeq": {"type": ["integer", "null"]}, "cursor": _CURSOR,
@@ -99,9 +115,7 @@ def _said(content: dict[str, Any]) -> dict[str, Any]:
 _TABLES = {kind: {"schema": {"type": "string", "format": "binary"}} for name, kind in FORMATS.items() if name != "json"}
 _BODY = {
     "required": True,
-    "content": {
-        kind: {"schema": _EVENTS if kind == MEDIA_TYPES[0] else _TEXT if "ndjson" in kind else {}} for kind in MEDIA_TYPES
-    },
+    "content": {kind: {"schema": _BODIES[kind]} for kind in MEDIA_TYPES},
 }
 _TICKET = _json(ticket=_TEXT, expiresAt=_TIME)
 _PLAIN = {"text/plain": {"schema": _TEXT}}
@@ -115,13 +129,13 @@ _CALLS: dict[str, dict[str, Any]] = {
                 "after": ("start, now or a cursor; with order=desc the seqs below it", _POSITION),
                 "order": ("by seq", {"enum": ["asc", "desc"]}), "total": ("count all, too", {"enum": ["true", "false"]}),
                 "format": ("instead of Accept", {"enum": list(FORMATS)}),
-                "columns": ("comma list, of arrow, parquet and csv", _list(_TEXT)),
+                "columns": ("comma list, of arrow, parquet and csv", _list({"enum": list(FRAME)})),
             },
             _said(_json(events={"type": "array", "items": _OBJECT}, **_PAGE) | _TABLES), 406, 410,
         ),
         "post": _call("Publish events, all or none", {}, _said(_json(**_PUBLISHED)), 413, 415, 422, status=201, body=_BODY),
         "delete": _call(
-            "Delete older events", {"olderThan": ("a time or a duration such as 30d", _TEXT)},
+            "Delete older events", {"olderThan": ("a time or a duration such as 30d", _AGE)},
             _said(_json(deleted=_number(0, 2**53))), needed=("olderThan",),
         ),
     },

@@ -1,5 +1,5 @@
 """
-JWTs as tokens: HS256 by a secret, RS256 and ES256 by the keys of a JWKS file or url; claims ``org``, ``scope``, ``sub``, ``exp``.
+JWTs as tokens: HS256 by a secret, RS256 and ES256 by the keys of a JWKS file or url; claims ``org scope sub exp``.
 
 A key decides the algorithm, never the token: a public key is of one kind and verifies that kind's alone, the secret only
 HS256. A file is read again when it has changed, a url every five minutes and when a token names a key that is not known, at

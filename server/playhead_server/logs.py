@@ -52,6 +52,11 @@ def begin(level: str, form: str) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # each request to another server is no news
 
 
+def of_lines(level: str) -> str:
+    """The level of what uvicorn logs: at debug it logs each line of a socket, and so the tokens in them."""
+    return "info" if level == "debug" else level
+
+
 def without_queries() -> None:
     """Keep queries out of what uvicorn logs; again is harmless."""
     logging.getLogger("uvicorn.error").addFilter(_WITHOUT_QUERY)

@@ -126,10 +126,10 @@ def _prepared(settings: Settings) -> Iterator[tuple[_Server, socket.socket, Reco
             app = create_app(settings, recording, access, cluster)
             config = uvicorn.Config(
                 app, http=HttpConnection, ws=SocketConnection, ws_per_message_deflate=False, ws_max_size=MAX_MESSAGE,
-                lifespan="on", log_config=None, log_level=settings.log_level, access_log=False, timeout_graceful_shutdown=5,
-                server_header=False, root_path=settings.root_path, proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=list(settings.trusted_proxies), ssl_certfile=settings.tls_cert,
-                ssl_keyfile=settings.tls_key,
+                lifespan="on", log_config=None, log_level=logs.of_lines(settings.log_level), access_log=False,
+                timeout_graceful_shutdown=5, server_header=False, root_path=settings.root_path,
+                proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
+                ssl_certfile=settings.tls_cert, ssl_keyfile=settings.tls_key,
             )  # fmt: skip
 
             def stopping() -> None:

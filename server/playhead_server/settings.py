@@ -65,6 +65,8 @@ class Settings:
             raise ValueError(f"--redis-log {self.redis_log[:40]!r} takes 1 to 64 letters, digits, '.', '_' and '-'")
         if self.no_auth and not is_loopback(self.host):
             raise ValueError(f"--no-auth works on loopback only, not on {self.host}: leave it out, or use --host 127.0.0.1")
+        if self.jwt_secret is not None and len(self.jwt_secret.encode()) < 32:
+            raise ValueError("--jwt-secret has at least 32 bytes (RFC 7518): `openssl rand -hex 32` makes one")
         if self.log_format not in ("text", "json"):
             raise ValueError(f"log format {self.log_format!r} is none of text, json")
         if (self.tls_cert is None) != (self.tls_key is None):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator
 from typing import Any, Literal, NamedTuple
@@ -127,13 +128,18 @@ def message_filter(where: Filter) -> dict[str, Any]:
     return found | {name: time_text(value) for name in ("since", "until") if (value := getattr(where, name))}
 
 
+# at debug each line of a socket is logged, and so the token: not even then
+_lines_log = logging.getLogger("playhead.client.lines")
+_lines_log.setLevel(logging.INFO)
+
+
 async def opened(http: Http) -> ClientConnection:
     """A WebSocket, access not settled yet; raises Broken, AccessDenied or OSError."""
     try:
         return await connect(
             http.websocket_url(), additional_headers=http.headers(), subprotocols=_PROTOCOLS, compression=None,
             max_size=None, ping_interval=_PING_S, ping_timeout=_PING_TIMEOUT_S, open_timeout=5, close_timeout=1,
-            proxy=True if http.trusts_environment else None, ssl=http.tls,
+            proxy=True if http.trusts_environment else None, ssl=http.tls, logger=_lines_log,
         )  # fmt: skip
     except InvalidStatus as error:
         status = error.response.status_code
