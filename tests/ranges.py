@@ -42,10 +42,10 @@ def lowest() -> dict[str, str]:
     return {name: low[1] for name, told in requirements().items() if (low := re.search(r">=\s*([\w.]+)", told)) is not None}
 
 
-def recorded() -> dict[str, str]:
-    """What constraints.txt has."""
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return {name.lower(): version for name, _, version in (line.partition("==") for line in lines) if version}
+def versions(listed: str) -> dict[str, str]:
+    """What ``name==version`` lines say."""
+    lines = (line.partition("==") for line in listed.splitlines())
+    return {name.lower().replace("_", "-"): version for name, _, version in lines if version}
 
 
 def run(folder: Path, which: str) -> bool:
@@ -58,8 +58,8 @@ def run(folder: Path, which: str) -> bool:
     install = [python, "-m", "pip", "-qq", "--disable-pip-version-check", "install", "-c", pins]
     subprocess.run([*install, "-e", f"{ROOT}[{','.join(_EXTRAS)}]", *_TOOLS], check=True)
     listed = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], check=True, capture_output=True, text=True).stdout
-    found = {name.lower(): version for name, _, version in (line.partition("==") for line in listed.splitlines())}
-    others = [f"{name} {found[name]}" for name in requirements() if found.get(name) != recorded().get(name)]
+    found, recorded = versions(listed), versions((ROOT / "constraints.txt").read_text())
+    others = [f"{name} {found[name]}" for name in requirements() if found[name] != recorded.get(name)]
     print(f"{which}: {', '.join(others) or 'as constraints.txt records'}", flush=True)
     tests = [f"tests/{name}.py" for name in _TESTS]
     quiet = ["-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning"]  # of versions that nobody mends any more

@@ -16,6 +16,7 @@ FILTERS = ("executionId", "batchId", "jobId", "type", "since", "until")
 _COMMA = re.compile(r"(?<!\\),")
 _ZONE = re.compile(r"(\d\d:\d\d\S*) (\d\d:?\d\d)$")
 _LONGEST_TIME = 64
+_MOST = 10_000  # values of a parameter; a socket may hold a hundred filters
 _CURSOR = re.compile(r"[A-Za-z0-9]{1,32}:\d{1,18}\Z")
 
 
@@ -35,6 +36,8 @@ def several(params: QueryParams, name: str) -> list[str] | None:
     found = [part.replace("\\,", ",") for value in params.getlist(name) for part in _COMMA.split(value)]
     if not any(found):
         raise ValueError(f"{name} is empty, which matches nothing; leave it out to match everything")
+    if len(found) > _MOST:
+        raise ValueError(f"{name} has {len(found):,} values; it takes {_MOST:,}")
     return [value for value in found if value]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from playhead import errors
 
 _log = logging.getLogger("playhead.server")
+_NOTED_A_SECOND = 20
 
 
 class Problem(Exception):
@@ -65,8 +67,8 @@ async def on_error(request: Request, error: Exception) -> Response:
 
 
 def note(connection: HTTPConnection, problem: Problem, what: str) -> None:
-    """Log who was refused what for want of a right, or for asking too much."""
-    if problem.status in (401, 403, 429):
+    """Log who was refused what for want of a right, or for asking too much; a flood of them does not fill the log."""
+    if problem.status in (401, 403, 429) and _may_note():
         peer = connection.client.host if connection.client is not None else "somebody"
         _log.info("%d to %s, %s %s: %s", problem.status, peer, what, path_of(connection), problem.detail)
 
@@ -74,6 +76,17 @@ def note(connection: HTTPConnection, problem: Problem, what: str) -> None:
 def path_of(connection: HTTPConnection) -> str:
     """Its path on one line; ``connection.url`` is not to be had where the query is no UTF-8."""
     return quote(connection.scope["path"])[:200]
+
+
+_noted = [0, 0]  # the second, and how many were noted in it
+
+
+def _may_note() -> bool:
+    second = int(time.monotonic())
+    _noted[:] = [second, _noted[1] + 1 if second == _noted[0] else 1]
+    if _noted[1] == _NOTED_A_SECOND + 1:
+        _log.warning("more than %d refusals a second: the others of this second are only counted", _NOTED_A_SECOND)
+    return _noted[1] <= _NOTED_A_SECOND
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

@@ -7,14 +7,12 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from playhead.columns import KNOWN, join
 from playhead.errors import InvalidEvent
 from playhead.events import NewEvent, new_event
-from playhead.files import spark, swf, xes
+from playhead.files import spark, swf, tables, xes
 from playhead.files.source import Rows, Source, lines, opened, plain_name
 
 __all__ = ["KINDS", "Source", "kind_of", "read"]
@@ -44,7 +42,10 @@ def read(source: Source) -> Iterator[NewEvent]:
             field = f", field {error.field!r}" if error.field else ""
             raise ValueError(f"{source.path}, {where}{field}: {error.reason}; nothing was imported") from None
         if event.fresh_id:
-            text = f"{where}\n{msgspec.json.encode(fields, order='sorted').decode()}"
+            try:
+                text = f"{where}\n{msgspec.json.encode(fields, order='sorted').decode()}"
+            except (RecursionError, OverflowError) as error:  # of what is passed over, such as an old seq
+                raise source.refusal(where, error) from None
             event = msgspec.structs.replace(event, id=str(uuid.uuid5(_SPACE, text)), fresh_id=False)
         yield event
 
@@ -53,49 +54,11 @@ def _rows(source: Source) -> Rows:
     return KINDS[source.kind](source)
 
 
-def _table_rows(source: Source) -> Rows:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    file = source.path
-    try:
-        if source.kind == "parquet":
-            batches: Any = pyarrow.parquet.ParquetFile(file).iter_batches()
-        elif source.kind == "arrow":
-            opened_file = pa.ipc.open_file(file)
-            batches = (opened_file.get_batch(place) for place in range(opened_file.num_record_batches))
-        else:
-            text = {name: pa.string() for name in ("id", "type", "timestamp", "execution_id", "batch_id", "job_id", "data")}
-            text |= {name: pa.string() for name in KNOWN.values() if name != "progress_percentage"}
-            convert = pyarrow.csv.ConvertOptions(
-                column_types=text | {"organization_id": pa.string(), "progress_percentage": pa.float64()},
-                strings_can_be_null=True, quoted_strings_can_be_null=False,
-            )  # fmt: skip
-            batches = pyarrow.csv.open_csv(file, convert_options=convert)
-        number = 0
-        for batch in batches:
-            for row in batch.to_pylist():
-                number += 1
-                known = tuple(row.get(name) for name in KNOWN.values())
-                names = ("id", "type", "timestamp", "execution_id", "batch_id", "job_id", "organization_id")
-                fields = {name: row.get(name) for name in names}
-                if isinstance(fields["timestamp"], str):
-                    fields["timestamp"] = fields["timestamp"].replace(" ", "T", 1)
-                try:
-                    data = join(known, row.get("data") or "{}")
-                except (msgspec.DecodeError, TypeError) as error:
-                    raise ValueError(f"{file}, row {number}, field 'data': {error}; nothing was imported") from None
-                yield f"row {number}", fields | {"data": data}
-    except pa.ArrowException as error:
-        raise ValueError(f"{file} cannot be read as {source.kind}: {error}; nothing was imported") from None
-
-
 def _json_rows(source: Source) -> Rows:
     for number, line in lines(source):
         try:
             yield f"line {number}", msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise ValueError(f"{source.path}, line {number}: not JSON: {error}; nothing was imported") from None
 
 
@@ -116,6 +79,6 @@ def kind_of(path: Path) -> str:
 
 # what a file can be -> what reads its rows
 KINDS: dict[str, Callable[[Source], Rows]] = {
-    "parquet": _table_rows, "arrow": _table_rows, "csv": _table_rows, "ndjson": _json_rows,
+    "parquet": tables.rows, "arrow": tables.rows, "csv": tables.rows, "ndjson": _json_rows,
     "spark": spark.rows, "swf": swf.rows, "xes": xes.rows,
 }  # fmt: skip

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, cast
 
@@ -30,6 +31,9 @@ def _open_zstd(path: Path, mode: Literal["rb"]) -> IO[bytes]:
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zstd, ".zstd": _open_zstd}
 _WRAPPING = re.compile(rf"({'|'.join(map(re.escape, (*_OPENERS, UNFINISHED)))})+\Z")
 _ENDINGS = re.compile(r"\.(json|log|ndjson|spark|swf|txt|xes|xml)\Z")
+_PIECE = 128 * 1024
+_LONGEST_LINE = 32 * 2**20  # bytes; an event of ours has far less, a plan of Spark some MB
+MOST_UNPACKED, ALWAYS_UNPACKED = 250, 64 * 2**20  # times its size; logs pack to a tenth, all alike to a hundredth
 _UNREADABLE = (gzip.BadGzipFile, lzma.LZMAError, EOFError, zlib.error, zstandard.ZstdError)
 
 
@@ -56,14 +60,33 @@ def plain_name(path: Path) -> str:
     return _WRAPPING.sub("", path.name) or path.name
 
 
+class _Unpacked(io.RawIOBase):
+    """What is unpacked, as long as it is not far more than a log can have been packed from."""
+
+    def __init__(self, source: Source, file: Any) -> None:
+        super().__init__()
+        self._source, self._file, self._count = source, file, 0
+        self._most = max(ALWAYS_UNPACKED, MOST_UNPACKED * source.path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._file.readinto(buffer)
+        self._count += count
+        if self._count > self._most:
+            reason = f"unpacks to over {self._most:,} bytes, {MOST_UNPACKED} times its size; unpack it first, if it is right"
+            raise self._source.refusal("packed", reason)
+        return count
+
+
 @contextmanager
 def opened(source: Source) -> Iterator[IO[bytes]]:
     """The file's bytes, unpacked where its ending says that it is packed; raises ValueError where that fails."""
-    ending = Path(source.path.name.removesuffix(UNFINISHED)).suffix
-    opener = _OPENERS.get(ending, open)
+    opener = _OPENERS.get(Path(source.path.name.removesuffix(UNFINISHED)).suffix)
     try:
-        with cast("IO[bytes]", opener(source.path, "rb")) as found:
-            yield found
+        with cast("IO[bytes]", (opener or open)(source.path, "rb")) as found:
+            yield cast("IO[bytes]", io.BufferedReader(_Unpacked(source, found), _PIECE)) if opener else found
     except _UNREADABLE as error:
         raise ValueError(f"{source.path} cannot be read as {source.kind}: {error}; nothing was imported") from None
 
@@ -71,6 +94,8 @@ def opened(source: Source) -> Iterator[IO[bytes]]:
 def lines(source: Source) -> Iterator[tuple[int, bytes]]:
     """The lines of a file that are not empty, with their numbers."""
     with opened(source) as found:
-        for number, line in enumerate(found, 1):
+        for number, line in enumerate(iter(partial(found.readline, _LONGEST_LINE + 1), b""), 1):
+            if len(line) > _LONGEST_LINE:
+                raise source.refusal(f"line {number}", f"has over {_LONGEST_LINE:,} bytes; write an event a line")
             if line.strip():
                 yield number, line

@@ -193,9 +193,10 @@ def _known(source: Source, where: str, words: list[str]) -> dict[str, _Number]:
         name = _FIELDS[place]
         try:
             value: _Number = int(word) if word.lstrip("+-").isdecimal() else float(word)
-        except ValueError:
-            value = inf
-        if not isfinite(value):
+            is_number = isfinite(value)
+        except (ValueError, OverflowError):  # the latter of a number that no float holds
+            is_number = False
+        if not is_number:
             raise source.refusal(where, f"field {place + 1} ({name}) is {word[:80]!r}; {_WANTED}")
         if value >= 0:
             known[name] = value

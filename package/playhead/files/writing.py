@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playhead.columns import wire_lines
+from playhead.files.cells import harmless
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +83,7 @@ def pieces(name: str, reader: pa.RecordBatchReader, end: End, told: Callable[[in
         if writer is None:
             yield b"".join(line + b"\n" for line in wire_lines(batch))
         else:
-            writer.write_batch(batch)
+            writer.write_batch(harmless(batch) if name == "csv" else batch)
             if piece := sink.take():
                 yield piece
         if told is not None:

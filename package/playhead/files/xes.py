@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from math import isfinite
 from operator import itemgetter
-from typing import Any
+from typing import IO, Any
 from xml.etree.ElementTree import Element, ParseError, iterparse
 from xml.parsers import expat
 
@@ -39,6 +39,9 @@ from playhead.files.source import Fields, Rows, Source, opened
 from playhead.times import parse_time, time_text
 
 _PIECE = 64  # bytes read at a time until the root: what follows a DTD's beginning is parsed before it can be refused
+# bytes of a text or a tag, and of what is before the root: older expats begin with such again at each piece
+_LONGEST, _PROLOG = 2**20, 2**16
+_DEEPEST = 100
 _QUEUES = ("schedule", "assign", "reassign")
 _GOES_ON = (*_QUEUES, "start", "suspend", "resume", "unknown")
 _ABORTS = {"ate_abort": "job_failed", "pi_abort": "job_cancelled", "withdraw": "job_cancelled"}
@@ -55,7 +58,7 @@ def rows(source: Source) -> Rows:
         _refuse_dtd(source, file)
     with opened(source) as file:
         try:
-            for number, (case, events) in enumerate(_traces(source, iterparse(file, ("start", "end")), log), 1):
+            for number, (case, events) in enumerate(_traces(source, _steps(source, file), log), 1):
                 found += _job(f"trace-{number}", case, events)
         except ParseError as error:
             raise source.refusal(f"line {error.position[0]}", f"not XML: {error}") from None
@@ -73,7 +76,8 @@ def _refuse_dtd(source: Source, file: Any) -> None:
     parser.StartDoctypeDeclHandler = lambda *_: seen.append((parser.CurrentLineNumber, "!DOCTYPE"))
     parser.StartElementHandler = lambda name, _: seen.append((parser.CurrentLineNumber, name))
     try:
-        while not seen and (piece := file.read(_PIECE)):
+        watched = _Watched(source, file, _PROLOG)
+        while not seen and (piece := watched.read(_PIECE)):
             parser.Parse(piece)
     except (expat.ExpatError, LookupError, ValueError) as error:  # the last two of an encoding that is unknown, or not of bytes
         raise source.refusal(f"line {parser.CurrentLineNumber}", f"not XML: {error}") from None
@@ -86,6 +90,27 @@ def _refuse_dtd(source: Source, file: Any) -> None:
         raise source.refusal(f"line {line}", f"the root is <{name}>, not the <log> of XES")
 
 
+class _Watched:
+    """The file, as long as the parser makes something of it: what is one text or tag, it holds until it ends."""
+
+    def __init__(self, source: Source, file: IO[bytes], most: int) -> None:
+        self._source, self._file, self._most, self.vain = source, file, most, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        self.vain += size
+        if self.vain > self._most:
+            what = "a text or a tag" if self._most == _LONGEST else "what is before its root"
+            raise self._source.refusal(what, f"has over {self._most:,} bytes")
+        return self._file.read(size)
+
+
+def _steps(source: Source, file: IO[bytes]) -> Iterator[tuple[str, Element]]:
+    watched = _Watched(source, file, _LONGEST)
+    for step in iterparse(watched, ("start", "end")):
+        watched.vain = 0
+        yield step
+
+
 def _traces(source: Source, parsed: Iterator[tuple[str, Element]], log: Fields) -> Iterator[tuple[Fields, list[_Found]]]:
     """Each trace's attributes and events in order of time; ``log`` is given the log's. What was read is let go of."""
     path: list[Element] = []
@@ -94,6 +119,8 @@ def _traces(source: Source, parsed: Iterator[tuple[str, Element]], log: Fields) 
     for what, element in parsed:
         if what == "start":
             path.append(element)
+            if len(path) > _DEEPEST:
+                raise source.refusal(f"trace {traces}", f"has elements inside elements, over {_DEEPEST} deep")
             if len(path) == 2 and _tag(element) == "trace":
                 traces, place, events = traces + 1, 0, []
             continue
