@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 	$(BIN)/playhead demo
 
 test: ready
-	$(BIN)/python -m pytest -q -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 # Everything but pytest.
 ready: system $(VENV)/.test lint docs

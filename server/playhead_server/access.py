@@ -12,6 +12,7 @@ import hmac
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 from starlette.requests import HTTPConnection
@@ -56,7 +57,7 @@ class Access:
         self.token = settings.token or secrets.token_urlsafe(32)
         self._settings = settings
         self._tickets: dict[str, tuple[float, Grant]] = {}
-        self._tokens = Tokens(settings.tokens or settings.recording / FILE)
+        self._tokens = Tokens(settings.tokens or Path(settings.recording) / FILE)
         self._jwts = Jwts(settings.jwt_secret, settings.jwks)
         self._requests = Limit(settings.max_requests, "requests")
         self._events = Limit(settings.max_events, "events")
