@@ -158,6 +158,7 @@ def test_a_restarted_kernel_leaves_the_last_state_marked(notebook: Open, server:
     nb = notebook(connect(server.url), "ph.LiveGrid(client, batch_id='b')")
     nb.run()
     expect(nb.grid).to_have_attribute("data-connection", "connected", timeout=30_000)
+    expect(rows(nb.grid)).to_have_count(6)
     nb.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     expect(nb.grid.locator(".ph-light")).to_contain_text("kernel stopped - last state", timeout=10_000)
     assert rows(nb.grid).count() == 6
