@@ -79,7 +79,8 @@ class ExecutionHistory:
         for segment in self._segments.all():
             if segment.first <= upto and segment.rows:
                 first, _, named = self._segments.indexed(segment).pairs(digests)
-                found |= (first > 0) & (first <= upto) & ~np.isin(named, ours)
+                is_ours = np.isin(named, ours, kind="sort")  # numpy 2.0's other way overflows for numbers of 64 bits
+                found |= (first > 0) & (first <= upto) & ~is_ours
         return [pair for pair, is_stray in zip(pairs, found, strict=True) if is_stray]
 
     def _everything(self, where: Filter, at: At) -> Iterator[pa.Table]:
