@@ -21,9 +21,8 @@ from playhead_server.jwts import InvalidJwt, Jwts
 from playhead_server.limits import Limit
 from playhead_server.problems import Problem
 from playhead_server.settings import Settings
-from playhead_server.tokens import FILE, Tokens
+from playhead_server.tokens import FILE, SCOPES, Tokens
 
-SCOPES = frozenset({"publish", "read", "admin"})
 TICKET_S = 30.0
 _MAX_TICKETS = 10_000
 
@@ -47,7 +46,7 @@ class Grant(NamedTuple):
     kept: str | None = None
 
 
-_ALL = Grant(SCOPES)
+_ALL = Grant(frozenset(SCOPES))
 
 
 class Access:
@@ -109,7 +108,7 @@ class Access:
             except InvalidJwt as error:
                 raise _unauthorized(str(error)) from None
             holder = f"jwt {claims.organization_id or ''} {claims.subject}"
-            return Grant(SCOPES.intersection(claims.scopes), claims.organization_id, holder, claims.expires)
+            return Grant(claims.scopes.intersection(SCOPES), claims.organization_id, holder, claims.expires)
         raise _unauthorized("this token is not known here; see the discovery file, or what the server was started with")
 
     def holds(self, grant: Grant) -> bool:

@@ -16,7 +16,7 @@ from playhead.times import duration_s, now, parse_time, time_text
 
 app = typer.Typer(no_args_is_help=True, help="Tokens for people and programs; the server takes changes at once.")
 Recording = Annotated[
-    Path, typer.Argument(envvar="PLAYHEAD_RECORDING", help="The recording that is served, or will be.")
+    Path, typer.Argument(envvar="PLAYHEAD_RECORDING", help="The recording that is served.")
 ]
 File = Annotated[
     Path | None, typer.Option("--tokens", envvar="PLAYHEAD_TOKENS", help="The file, where `serve --tokens` names one.")
@@ -77,7 +77,7 @@ def _kept(recording: Path, file: Path | None) -> Any:
     """The `Tokens` of the server, which the library does not know."""
     from playhead_server.tokens import FILE, Tokens
 
-    if file is None and not recording.is_dir():
+    if file is None and not (recording / "recording.json").is_file():
         raise ValueError(f"there is no recording at {recording}: begin it with `playhead serve {recording}`, or name --tokens")
     return Tokens(file or recording / FILE)
 

@@ -111,7 +111,7 @@ class Client(ABC):
     def stats(self) -> dict[str, Any]:
         """
         Figures of this moment: ``head``, ``events``, ``segments``, ``bytes``; of a server also its sockets and counts; with an
-        organisation's token only ``head``, ``events`` and ``organizationId``.
+        organisation's token only ``epoch``, ``oldest``, ``head``, ``events`` and ``organizationId``.
         """
 
     def events(
