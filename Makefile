@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # warnings stay unsaid, errors do not
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -c constraints.txt
 
-.PHONY: demo test ready system lint docs front lab bench chaos fuzz soak ranges clean
+.PHONY: demo test ready system lint docs front lab bench chaos fuzz soak ranges newcomer clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -83,6 +83,10 @@ soak: $(VENV)/.test
 # The lowest and the newest versions that pyproject.toml allows, each in an environment of its own.
 ranges: $(VENV)/.test
 	$(BIN)/python -m tests.ranges
+
+# README.md and the guides, typed word for word in a fresh clone with a fresh environment.
+newcomer: $(VENV)/.test
+	$(BIN)/python -m tests.newcomer
 
 clean:
 	rm -rf $(VENV) node_modules dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import multiprocessing
 import os
 import random
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
@@ -34,7 +37,7 @@ from tests.conftest import TOKEN, Process, process
 
 _HEADERS = {"X-Playhead-Token": TOKEN}
 _GROUP = 10
-_PUBLISHERS = 4
+_PUBLISHERS = 10
 _ROWS = 20
 _STAYS_S = (3.0, 30.0)
 
@@ -78,7 +81,7 @@ class Sample:
 class Run:
     """What publishers and clients of one run share."""
 
-    server: Process
+    url: str
     dice: random.Random
     end: float
     sent: int = 0
@@ -100,9 +103,29 @@ def share(values: list[float], at: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * at))] if values else 0.0
 
 
-async def publish(run: Run, rate: float) -> None:
+def publishing(url: str, rate: float, seconds: float, seed: int, out: Connection) -> None:
+    """Publish in a process of its own, so that a latency is the server's; says each second how it went."""
+    asyncio.run(_publish_all(Run(url, random.Random(seed), time.monotonic() + seconds), rate, out))
+
+
+async def _publish_all(run: Run, rate: float, out: Connection) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(_PUBLISHERS):
+            tasks.create_task(_publish(run, rate / _PUBLISHERS))
+        while not run.is_over:
+            await asyncio.sleep(1)
+            _say(run, out)
+    _say(run, out)
+
+
+def _say(run: Run, out: Connection) -> None:
+    out.send((run.sent, run.appends, run.wrong))
+    run.appends, run.wrong = [], []
+
+
+async def _publish(run: Run, rate: float) -> None:
     """Groups of events at a rate, each acknowledged before the next."""
-    async with httpx.AsyncClient(base_url=run.server.url, headers=_HEADERS, timeout=30, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=run.url, headers=_HEADERS, timeout=30, trust_env=False) as http:
         due = time.monotonic()
         while not run.is_over:
             events = [
@@ -120,10 +143,26 @@ async def publish(run: Run, rate: float) -> None:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
+async def hear(run: Run, said: Connection) -> None:
+    """Take what the publishers say, until they end."""
+    heard = asyncio.Event()
+    asyncio.get_running_loop().add_reader(said.fileno(), heard.set)
+    try:
+        while True:
+            await heard.wait()
+            heard.clear()
+            while said.poll():
+                run.sent, appends, wrong = said.recv()
+                run.appends += appends
+                run.wrong += wrong
+    except EOFError:
+        asyncio.get_running_loop().remove_reader(said.fileno())
+
+
 async def visit(run: Run) -> None:
     """One client after the other: each stays for a while and goes, in good order or not."""
     cursor: str | None = None
-    address = f"ws{run.server.url.removeprefix('http')}/api/events/ws"
+    address = f"ws{run.url.removeprefix('http')}/api/events/ws"
     while not run.is_over:
         job = run.dice.choice([None, *(f"j{n}" for n in range(10))])
         after = cursor if cursor is not None and run.dice.random() < 0.5 else "now"
@@ -149,27 +188,25 @@ async def visit(run: Run) -> None:
 
 
 async def _listen(run: Run, socket: ClientConnection, stay: float, cursor: str | None) -> str | None:
-    at = -1
-    while (left := stay - time.monotonic()) > 0:
-        try:
-            async with asyncio.timeout(left):
-                message = await socket.recv()
-        except TimeoutError:
-            break
-        text = zstandard.ZstdDecompressor().decompressobj().decompress(message) if isinstance(message, bytes) else message
-        said = _decode(text)
-        if said.op == "events":
-            if at >= 0 and _seq(said.from_) > at:
-                run.wrong.append(f"a gap: {at} and then {said.from_}")
-            at, cursor = _seq(said.to), said.to
-            run.heard += len(said.events)
-            if said.events and run.dice.random() < 0.05:
-                run.lags.append((time.time() - json.loads(said.events[-1])["data"]["sent"]) * 1000)
-        elif said.op == "heartbeat" and _seq(said.at) > at:
-            at, cursor = _seq(said.at), said.at
-        elif said.op in ("reset", "error"):
-            run.wrong += [f"an error: {message!r}"] if said.op == "error" else []
-            return None
+    """The cursor that a client has come to, or None when it has to begin anew."""
+    at, unpack = -1, zstandard.ZstdDecompressor()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(stay):  # a loop's time is the monotonic one
+            async for message in socket:
+                said = _decode(unpack.decompress(message) if isinstance(message, bytes) else message)
+                if said.op == "events":
+                    if at >= 0 and _seq(said.from_) > at:
+                        run.wrong.append(f"a gap: {at} and then {said.from_}")
+                    at, cursor = _seq(said.to), said.to
+                    run.heard += len(said.events)
+                    if said.events and run.dice.random() < 0.05:
+                        sent = msgspec.json.decode(said.events[-1])["data"]["sent"]
+                        run.lags.append((time.time() - sent) * 1000)
+                elif said.op in ("heartbeat", "caught_up") and _seq(said.at) > at:
+                    at, cursor = _seq(said.at), said.at
+                elif said.op in ("reset", "error"):
+                    run.wrong += [f"an error: {message!r}"] if said.op == "error" else []
+                    return None
     return cursor
 
 
@@ -177,12 +214,12 @@ def _seq(cursor: str) -> int:
     return int(cursor.rpartition(":")[2])
 
 
-async def watch(run: Run, minutes: float) -> list[Sample]:
+async def watch(run: Run, pid: int, minutes: float) -> list[Sample]:
     """A sample each twentieth of the time."""
     found: list[Sample] = []
     begun = time.monotonic()
-    home = Path(f"/proc/{run.server.process.pid}")
-    async with httpx.AsyncClient(base_url=run.server.url, headers=_HEADERS, timeout=30, trust_env=False) as http:
+    home = Path(f"/proc/{pid}")
+    async with httpx.AsyncClient(base_url=run.url, headers=_HEADERS, timeout=30, trust_env=False) as http:
         for row in range(1, _ROWS + 1):
             await asyncio.sleep(max(0.0, begun + row * minutes * 60 / _ROWS - time.monotonic() - 0.5))
             figures = (await http.get("/api/stats")).json()
@@ -217,13 +254,22 @@ def judged(samples: list[Sample]) -> list[str]:
 
 async def soak(server: Process, args: argparse.Namespace) -> tuple[Run, list[Sample]]:
     """All of it at once."""
-    run = Run(server, random.Random(args.seed), time.monotonic() + args.minutes * 60)
+    seconds = args.minutes * 60
+    said, out = multiprocessing.Pipe(duplex=False)
+    publisher = multiprocessing.get_context("spawn").Process(
+        target=publishing, args=(server.url, args.rate, seconds, args.seed, out), daemon=True
+    )
+    publisher.start()
+    out.close()
+    run = Run(server.url, random.Random(args.seed), time.monotonic() + seconds)
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(_PUBLISHERS):
-            tasks.create_task(publish(run, args.rate / _PUBLISHERS))
+        tasks.create_task(hear(run, said))
         for _ in range(args.clients):
             tasks.create_task(visit(run))
-        watching = tasks.create_task(watch(run, args.minutes))
+        watching = tasks.create_task(watch(run, server.process.pid, args.minutes))
+    publisher.join()
+    if publisher.exitcode:
+        run.wrong.append("the publishers broke off")
     return run, watching.result()
 
 

@@ -5,24 +5,19 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
 import playhead as ph
 import playhead_server
 from playhead import charts, frames, widgets
-from playhead.cli.main import app as command_line
 from playhead.client.aio import AsyncEventQuery
 from playhead.client.follow import AsyncFollow, Follow, Watch
 from playhead.client.jobs import Batch, Job
 from playhead.client.query import EventQuery
 from playhead.client.status import ConnectionState
 from playhead.widgets.replay_player import Comparison
-from playhead_server.app import ROUTES
 
 DOCS = Path(__file__).parents[1] / "docs"
 _DIRECTIVE = re.compile(r"^\.\. auto(?:class|function|module):: (\S+)$", re.M)
@@ -78,25 +73,3 @@ def test_the_description_of_the_socket_has_every_message() -> None:
         place = told
         for name in reference.split("/"):
             place = place[name]
-
-
-@pytest.mark.parametrize("page", sorted((DOCS / "running").glob("*.md")), ids=lambda page: page.stem)
-def test_what_the_guides_name_is_there(page: Path) -> None:
-    """Options, variables, calls and metrics that a guide names are those of the code."""
-    text = page.read_text()
-    code = "".join(path.read_text() for home in ("package", "server") for path in (DOCS.parent / home).rglob("*.py"))
-    for variable in set(re.findall(r"\bPLAYHEAD_[A-Z_]+", text)):
-        assert f'"{variable}"' in code, variable
-    options = {option for command in _commands(command_line) for one in command.params for option in one.opts}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options
-    assert set(re.findall(r"(?:GET|POST|DELETE) (/[\w/.]*)", text)) <= {route.path for route in ROUTES}
-    for metric in set(re.findall(r"\bplayhead_[a-z_]+(?<!_server)\b", text)):
-        assert metric in code, metric
-
-
-def _commands(app: typer.Typer) -> Iterator[Any]:
-    waiting = [typer.main.get_command(app)]
-    while waiting:
-        command = waiting.pop()
-        yield command
-        waiting += getattr(command, "commands", {}).values()

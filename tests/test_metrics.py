@@ -28,6 +28,7 @@ from playhead.recording import Recording
 from playhead_server.metrics import READ
 from playhead_server.server import Running, Settings, running
 from tests.conftest import TOKEN, free_port, process, wait_for
+from tests.pages import TEXT
 from tests.shared_log import HEADERS, PATH, Program, Redis, post, shared, some
 
 ROOT = Path(__file__).parents[1]
@@ -193,8 +194,7 @@ def test_the_dashboard_has_something_to_show(tmp_path: Path, redis: Redis) -> No
     asked = set(OURS.findall(" ".join(exprs())))
     assert asked | set(OURS.findall(" ".join(rule["query"] for rule in rules))) <= samples
     assert {name for _, name, _ in READ.values()} <= asked
-    readme = (ROOT / "README.md").read_text()
-    assert [name for name in known if f"`{name}`" not in readme] == []
+    assert [name for name in known if f"`{name}`" not in TEXT] == []
 
 
 def test_alerts_say_what_to_do() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import time
 import urllib.request
 import venv
 import zipfile
@@ -32,16 +34,30 @@ def tracked() -> list[str]:
     return [name for name in run("git", "ls-files", "-z", cwd=ROOT).split("\0") if name and (ROOT / name).is_file()]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy of the tracked files alone."""
-    copy, built = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("dist")
+def built(folder: Path, *, seconds_ago: int = 0) -> Path:
+    """What a copy of the tracked files alone makes: a wheel and a source distribution, in a folder of its own."""
+    copy = folder / "copy"
     for name in tracked():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, copy / name)
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", built, copy, cwd=copy)
-    (found,) = built.glob("*.whl")
+        shutil.copyfile(ROOT / name, copy / name)
+        os.utime(copy / name, (time.time() - seconds_ago,) * 2)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", copy, cwd=copy)
+    return folder / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy of the tracked files alone, by way of a source distribution."""
+    (found,) = built(tmp_path_factory.mktemp("first")).glob("*.whl")
     return found
+
+
+def test_a_build_is_reproducible(wheel: Path, tmp_path: Path) -> None:
+    """The same files, elsewhere and older, make the same bytes, of the wheel and of the source distribution."""
+    again = built(tmp_path, seconds_ago=86_400)
+    first = {path.name: path.read_bytes() for path in wheel.parent.iterdir()}
+    assert {path.suffix for path in wheel.parent.iterdir()} == {".whl", ".gz"}
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == first
 
 
 class Installed(NamedTuple):

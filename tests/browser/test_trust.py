@@ -73,7 +73,7 @@ def test_a_server_on_its_own_is_told_and_shows_what_it_takes_in(notebook: Open, 
         client.publish([event("progress", "early", progressPercentage=60), event("started", "late")])
         for root in (nb.grid, nb.status, nb.player):
             expect(root).to_have_attribute("data-connection", "degraded", timeout=10_000)
-            expect(root).to_contain_text("Connection refused")
+            expect(root).to_contain_text("Redis cannot be reached")
             expect(root).to_contain_text("reaches the other servers later")
         expect(rows(nb.grid)).to_have_count(2)
         expect(nb.grid.locator('[data-job="early"]')).to_have_attribute("data-progress", "60")

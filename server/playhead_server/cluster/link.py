@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ _WAIT_MS = 1_000
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 _SECRET = re.compile(r"//.*@")
+_log = logging.getLogger("playhead.cluster")
 
 
 class Away(Exception):
@@ -49,6 +51,7 @@ class Link:
     def __init__(self, url: str, replicas: int = 0) -> None:
         self._url, self._replicas = url, replicas
         self._made: _Made | None = None
+        self._is_away = False
         parts = urlsplit(url)
         if parts.scheme not in _SCHEMES:
             raise ValueError(f"--redis-url {masked(url)!r} begins with none of {', '.join(f'{one}://' for one in _SCHEMES)}")
@@ -67,7 +70,7 @@ class Link:
             made.client.execute_command("EXISTS", key)
         except _FAILURES as error:
             raise self._away(error) from error
-        made.is_sealed = True
+        made.is_sealed, self._is_away = True, False
         return made
 
     def use(self, made: _Made | None) -> None:
@@ -110,7 +113,7 @@ class Link:
         return self._too_few(count) if count < self._replicas else None
 
     def _too_few(self, count: int) -> str:
-        return f"Redis at {masked(self._url)}: {count} of the {self._replicas} replicas that --redis-wait wants have it"
+        return f"Redis: {count} of the {self._replicas} replicas that --redis-wait wants have it"
 
     def _client(self) -> Any:
         if self._made is None:
@@ -118,10 +121,19 @@ class Link:
         return self._made.client
 
     def _away(self, error: Exception) -> Away:
-        first = (str(error) or type(error).__name__).partition("\n")[0].rstrip(".")
+        """What clients may know; where Redis is, only the log says, once each time it goes."""
+        if not self._is_away:
+            self._is_away = True
+            _log.warning("Redis at %s: %s", masked(self._url), (str(error) or type(error).__name__).partition("\n")[0])
         if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-            first += "; check the user and password of --redis-url"
-        return Away(f"Redis at {masked(self._url)}: {first}")
+            return Away("Redis refuses the user or password of --redis-url")
+        if isinstance(error, redis.BusyLoadingError):
+            return Away("Redis is loading its file")
+        if isinstance(error, redis.TimeoutError | TimeoutError):
+            return Away("Redis does not answer")
+        if isinstance(error, redis.ResponseError):
+            return Away(f"Redis answers: {error}")
+        return Away("Redis cannot be reached")
 
 
 def masked(url: str) -> str:
