@@ -24,6 +24,10 @@ from tests import pages
 from tests.pages import ENDLESS, ROOT, Shell, shell
 
 _SETS_UP_S = 1800.0
+_SEEN = (
+    'curl -sS -H "X-Playhead-Token: $PLAYHEAD_TOKEN" http://127.0.0.1:8765/api/events '
+    """--json '{"type": "job_log", "jobId": "seen", "executionId": "X"}' >/dev/null"""
+)
 _FOLLOWED = "for event in client.follow("
 
 
@@ -54,11 +58,10 @@ class Newcomer:
             if "&" not in command:
                 command = f"{command.partition('#')[0].rstrip()} &"  # a newcomer has a second terminal
             self._run(command)
-            self._run("until playhead status >/dev/null 2>&1; do sleep 0.2; done")
+            port = (re.findall(r"--port (\d+)", command) or ["8765"])[0]
+            self._run(f"until curl -s http://127.0.0.1:{port}/readyz | grep -q '\"ok\"'; do sleep 0.2; done")
         elif command.startswith(ENDLESS):
-            body = '\'{"type": "job_log", "jobId": "seen", "executionId": "X"}\''
-            post = f"curl -sS -H \"X-Playhead-Token: $PLAYHEAD_TOKEN\" -d {body} http://127.0.0.1:8765/api/events >/dev/null"
-            self._run(f"(sleep 2; {post}) &")
+            self._run(f"(sleep 2; {_SEEN}) &")
             self._run(command)
         else:
             self._run(command)
@@ -78,7 +81,7 @@ class Newcomer:
 
     def _run(self, command: str) -> None:
         begun = time.monotonic()
-        said = self._bash.run(command, _SETS_UP_S)
+        said = self._bash.run(command, _SETS_UP_S if command.startswith(("make ", "pip ")) else 60)
         told = said.strip().splitlines()
         took = f"({time.monotonic() - begun:.1f} s)"
         print(f"   $ {command.partition(chr(10))[0]}  {took} {told[-1][:100] if told else ''}", flush=True)

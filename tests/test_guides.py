@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -223,6 +224,7 @@ def test_the_commands_run(tmp_path: Path) -> None:
     env = os.environ | {"PATH": PATH, "PLAYHEAD_TOKEN": TOKEN, "CURL_HOME": str(tmp_path)}
     (tmp_path / ".curlrc").write_text("silent\nshow-error\nfail\n")
     targets, said = make_targets(), {}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
     wanted = [line for page in PAGES if page != SCALING for _, text in pages.blocks(page, "sh") for line in pages.lines(text)]
     with (
         process(tmp_path / "night.playhead") as server,
@@ -235,6 +237,9 @@ def test_the_commands_run(tmp_path: Path) -> None:
             for line in wanted:
                 if line.startswith("make "):
                     assert line.split()[1] in targets
+                elif line.startswith("pip install"):
+                    (wanted_extras,) = re.findall(r"'\.\[([\w,]+)]'", line)
+                    assert set(wanted_extras.split(",")) <= extras
                 elif not line.startswith(("playhead serve night.playhead", ". .venv")):  # the one above; this environment
                     said[line] = bash.run(line.replace(URL, server.url))
     asked = [line for line in said if line.startswith("curl") and not line.startswith(ENDLESS)]
@@ -279,7 +284,7 @@ def wait_until_ready(urls: list[str], **options: Any) -> None:
             assert time.monotonic() < end, url
             with suppress(httpx.HTTPError):
                 answer = httpx.get(f"{url}/readyz", **options)
-                if answer.status_code == 200 and not answer.json().get("degraded"):
+                if answer.status_code == 200 and answer.json()["status"] == "ok":
                     break
             time.sleep(0.1)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -273,3 +275,14 @@ def test_a_long_log_that_breaks_off_is_followed_from_where_it_is_held(client: Cl
     assert header_of(page["pieces"][0])["seq"] == 151
     assert "begins 150 before them" in page["notice"]
     dashboard.close()
+
+
+def test_a_program_may_end_while_a_widget_loads(tmp_path: Path) -> None:
+    """A script that only makes widgets ends at once, and says nothing of threads that it did not wait for."""
+    with ph.connect(tmp_path / "a.playhead") as client:
+        client.publish([{"type": "job_started", "jobId": "j"}] * 3)
+        assert client.flush(10)
+    code = "import playhead as ph; c = ph.connect('a.playhead'); ph.ReplayPlayer(c); ph.Dashboard(c); ph.LiveGrid(c)"
+    for _ in range(3):
+        ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        assert (ran.returncode, ran.stderr) == (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("playhead.client")
 _PAGE = 1000
+_ENDS_S = 5.0
 
 
 def _moment(at: str | None) -> At:
@@ -149,7 +151,9 @@ class _LocalWatch:
         self._leave = recording.subscribe(lambda events: self._bell.set())
         if on_status is not None:
             on_status(self.status)
-        threading.Thread(target=self._run, name="playhead-watch", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="playhead-watch", daemon=True)
+        atexit.register(self.close)  # before the recording: a thread inside DuckDB while a program ends takes it down
+        self._thread.start()
 
     @property
     def status(self) -> ConnectionState:
@@ -178,9 +182,12 @@ class _LocalWatch:
         if self.is_closed:
             return
         self.is_closed, self._since = True, now()
+        atexit.unregister(self.close)
         self._leave()
         self._may_read.set()
         self._bell.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(_ENDS_S)
         if self._on_status is not None:
             self._on_status(self.status)
         for callback in self._over:

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,6 +21,7 @@ from playhead.events import Cursor
 from playhead.recording import sql
 from playhead.recording.damage import checksum
 from playhead.recording.directory import sync
+from playhead.recording.files import Database
 
 _ROWS = 16_384  # a row group
 _DELTA = {
@@ -73,7 +73,7 @@ def _groups(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def relation(db: duckdb.DuckDBPyConnection, path: Path) -> str:
+def relation(db: Database, path: Path) -> str:
     """
     SQL for the events table in a Parquet file, of a segment or exported.
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import duckdb
 
+from playhead.recording.files import Database
+
 _PIECE = 2**20
 # what says nothing about a file: it may be read later, or by another
 _PASSING = (
@@ -34,7 +36,7 @@ def checksum(path: Path) -> int:
     return found
 
 
-def flaw(db: duckdb.DuckDBPyConnection, table: str, file: Path | None, expected: int | None) -> str | None:
+def flaw(db: Database, table: str, file: Path | None, expected: int | None) -> str | None:
     """What is wrong with a segment's file, all of it read; None where it is as it was written."""
     if file is None:
         return None

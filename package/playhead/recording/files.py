@@ -8,7 +8,9 @@ anew, packed or archived, has a number behind its name, and the highest one coun
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import threading
 from pathlib import Path
 
 import duckdb
@@ -27,15 +29,31 @@ ROW_GROUP = 65_536  # half of what DuckDB makes by itself: a question skips more
 _STORAGE = "v1.2.0"  # its FSST lets a question decode the rows it wants; the later DICT_FSST decodes whole vectors
 
 
-def connect(temporary: Path | None, threads: int = 2) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB for segments to be attached to."""
-    db = duckdb.connect(config={"temp_directory": str(temporary)} if temporary is not None else {})
-    for setting in (f"SET threads = {threads}", *_SETTINGS):
-        db.execute(setting)
-    return db
+class Database:
+    """An in-memory DuckDB for segments to be attached to; any thread has a cursor of its own."""
+
+    def __init__(self, temporary: Path | None, threads: int = 2) -> None:
+        self._lock = threading.Lock()  # DuckDB refuses to be closed while it makes a cursor
+        self._connection = duckdb.connect(config={"temp_directory": str(temporary)} if temporary is not None else {})
+        for setting in (f"SET threads = {threads}", *_SETTINGS):
+            self._connection.execute(setting)
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection to it for one thread. Raises duckdb.ConnectionException once it is closed."""
+        with self._lock:
+            return self._connection.cursor()
+
+    def close(self) -> None:
+        """Close it; cursors that are in use end what they are at."""
+        with self._lock:
+            self._connection.close()
+
+    def abandon(self) -> None:
+        """In a forked child: never touch it, not even by a destructor."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
 
-def attach(db: duckdb.DuckDBPyConnection, name: str, file: Path | None, *, is_read_only: bool) -> str:
+def attach(db: Database, name: str, file: Path | None, *, is_read_only: bool) -> str:
     """
     Attach a DuckDB file as a database of this name, made where it is not there (in memory for None); SQL of its events.
 
@@ -54,7 +72,7 @@ def attach(db: duckdb.DuckDBPyConnection, name: str, file: Path | None, *, is_re
     return f"{name}.events"
 
 
-def detach(db: duckdb.DuckDBPyConnection, name: str) -> None:
+def detach(db: Database, name: str) -> None:
     """Let go of a file."""
     db.cursor().execute(f"DETACH {name}")
 

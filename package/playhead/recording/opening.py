@@ -27,7 +27,7 @@ class Opening:
         missing: What should be there and is not, or cannot be read; found by `all`.
     """
 
-    def __init__(self, db: duckdb.DuckDBPyConnection, folder: Path, catalogue: Catalogue, *, is_read_only: bool) -> None:
+    def __init__(self, db: files.Database, folder: Path, catalogue: Catalogue, *, is_read_only: bool) -> None:
         self._db, self._folder, self._catalogue, self._is_read_only = db, folder, catalogue, is_read_only
         self.missing: list[Missing] = []
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-import duckdb
-
 from playhead.recording import files, sql
 from playhead.recording.directory import sync
 from playhead.recording.pace import flushed
@@ -26,7 +24,7 @@ _ORDER = """(seq - {first}) // {group},
 CASE WHEN {failure} THEN -1 ELSE (seq - {first}) // {stretch} END, batch_id, execution_id, seq"""
 
 
-def write(db: duckdb.DuckDBPyConnection, table: str, first: int, path: Path) -> None:
+def write(db: files.Database, table: str, first: int, path: Path) -> None:
     """
     Write the events of a segment that begins with seq ``first``.
 
@@ -36,13 +34,16 @@ def write(db: duckdb.DuckDBPyConnection, table: str, first: int, path: Path) -> 
     draft = path.with_suffix(".tmp")
     files.unlink(draft)
     try:
-        with contextlib.closing(files.connect(path.parent, threads=1)) as own:  # this thread's, which gives way to others
-            own.register("rows", db.cursor().sql(f"SELECT * FROM {table}").to_arrow_reader(_AT_ONCE))
+        with (
+            contextlib.closing(files.Database(path.parent, threads=1)) as own,  # this thread's, which gives way to others
+            contextlib.closing(own.cursor()) as work,
+        ):
+            work.register("rows", db.cursor().sql(f"SELECT * FROM {table}").to_arrow_reader(_AT_ONCE))
             order = _ORDER.format(failure=sql.IS_FAILURE, first=first, group=files.ROW_GROUP, stretch=STRETCH)
             events = files.attach(own, "packed", draft, is_read_only=False)
             with flushed(draft):
-                own.execute(f"INSERT INTO {events} SELECT * FROM rows ORDER BY {order}")
-                own.execute("CHECKPOINT packed")
+                work.execute(f"INSERT INTO {events} SELECT * FROM rows ORDER BY {order}")
+                work.execute("CHECKPOINT packed")
             files.detach(own, "packed")
         sync(draft)
         draft.rename(path)

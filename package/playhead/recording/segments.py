@@ -9,7 +9,6 @@ archive, is let go of only after the last of them.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import re
 import threading
@@ -57,7 +56,7 @@ class Segments:
         self.export_epoch = ""
         self._catalogue = Catalogue(path / "segments.json")
         try:
-            self.db = files.connect(path / "tmp" if directory is not None and not self.is_read_only else None)
+            self.db = files.Database(path / "tmp" if directory is not None and not self.is_read_only else None)
             self._opening = Opening(self.db, self._segments_folder, self._catalogue, is_read_only=self.is_read_only)
             if directory is not None:
                 self._all = self._opening.all(directory)
@@ -260,7 +259,7 @@ class Segments:
 
     def abandon(self) -> None:
         """In a forked child: the files are the parent's; never touch them, not even by a destructor."""
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.db))
+        self.db.abandon()
         self.settle = lambda: None
         self.head = self.newest.last  # the rest is the parent's to file
 

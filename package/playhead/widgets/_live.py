@@ -105,6 +105,8 @@ class LiveWidget(Shown):
         _turns.hold()
         self._speaker.start()
         _open.add(self)
+        atexit.unregister(_end_all)
+        atexit.register(_end_all)  # before what was there earlier ends: the client, and the recording below it
 
     @property
     def connection(self) -> ConnectionState:
@@ -266,7 +268,6 @@ class LiveWidget(Shown):
 _open: weakref.WeakSet[LiveWidget] = weakref.WeakSet()
 
 
-@atexit.register
 def _end_all() -> None:
     for widget in list(_open):
         widget._end()

@@ -74,6 +74,9 @@ class Recorded(Watching):
             self._follow_on(self._history())
         except PlayheadError as error:
             self._told(ConnectionState("disconnected", "websocket", 0, now(), str(error)))
+        except RuntimeError as error:
+            if not _is_ending(error):
+                raise
         finally:
             self._history_read.set()
 
@@ -87,7 +90,9 @@ class Recorded(Watching):
             after = self._read_history()
         except PlayheadError as error:
             _log.info("%s: the history is followed, not read at once: %s", type(self).__name__, error)
-        except Exception:
+        except Exception as error:
+            if _is_ending(error):
+                raise
             _log.exception("%s: the history could not be read at once; it is followed", type(self).__name__)
         self._is_catching_up = False
         if not after:
@@ -200,6 +205,11 @@ class Recorded(Watching):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._title or 'all batches'}: {self._tape.length + len(self._pending):,} events>"
+
+
+def _is_ending(error: Exception) -> bool:
+    """Whether the program ends, and so no pool takes work any more, and no thread can be begun."""
+    return isinstance(error, RuntimeError) and "shutdown" in str(error)
 
 
 def _tables(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
