@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # warnings stay unsaid, errors do not
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -c constraints.txt
 
-.PHONY: demo test ready system lint docs front lab bench chaos fuzz soak ranges newcomer clean
+.PHONY: demo test ready system lint docs front lab bench chaos fuzz soak ranges newcomer audit clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -75,6 +75,8 @@ chaos: ready
 # One server and a hundred thousand requests and messages that nobody should send; SEED repeats a run.
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
+	@if $(BIN)/python -c 'import atheris' 2>/dev/null; then $(BIN)/python -m tests.fuzz_parsers; else \
+	  echo "the parsers are left out: $(BIN)/pip install atheris"; fi
 
 # One server for half an hour, or as long as MINUTES says: memory, descriptors and latency stay flat.
 soak: $(VENV)/.test
@@ -87,6 +89,11 @@ ranges: $(VENV)/.test
 # README.md and the guides, typed word for word in a fresh clone with a fresh environment.
 newcomer: $(VENV)/.test
 	$(BIN)/python -m tests.newcomer
+
+# Known vulnerabilities of the recorded set of dependencies; it asks the package index about each.
+audit: $(BIN)/python
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip -q install pip-audit; }
+	$(VENV)/audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --strict
 
 clean:
 	rm -rf $(VENV) node_modules dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
