@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
-from playhead.errors import CursorGone, InvalidEvent, RecordingDamaged, RecordingInUse, RecordingTooNew
+from playhead.errors import CursorGone, InvalidEvent, RecordingClosed, RecordingDamaged, RecordingInUse, RecordingTooNew
 from playhead.events import Cursor, Filter, new_event, uuid7
 from playhead.recording import Recording, history
 
@@ -381,3 +383,30 @@ def test_what_is_published_twice_is_stored_once_wherever_it_lies(tmp_path: Path)
         stored = [event.id for event in recording.read(limit=None)]
         assert len(set(stored)) == len(stored) == len(expected) + made
         assert [one for one in stored if one in given] == expected
+
+
+def test_it_can_be_closed_while_others_read(tmp_path: Path) -> None:
+    """Closing waits for the calls that are going on; whoever asks after that is told that it is closed."""
+    for round_ in range(5):
+        recording = Recording.open(tmp_path / f"{round_}.playhead", segment_events=50)
+        for _ in range(4):
+            recording.append([{"type": "job_started", "jobId": "j", "executionId": "x"}] * 40)
+        told: list[Exception] = []
+
+        def read(recording: Recording = recording, told: list[Exception] = told) -> None:
+            try:
+                while True:
+                    recording.read(0, limit=100)
+            except (RecordingClosed, duckdb.ConnectionException) as error:  # the latter between a question and its rows
+                told.append(error)
+
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for one in readers:
+            one.start()
+        time.sleep(0.02 * round_)
+        recording.close()
+        for one in readers:
+            one.join(10)
+        assert len(told) == 4
+        with pytest.raises(RecordingClosed, match="open it again"):
+            recording.read(0)

@@ -100,7 +100,7 @@ def _visits(events: pd.DataFrame, last: pd.Timestamp) -> pd.DataFrame:
     begins = np.ones(len(order), bool)
     begins[1:] = (attempt[1:] != attempt[:-1]) | is_end[1:] | (told[1:] != told[:-1])
     attempt, told, is_end, moments_of = attempt[begins], told[begins], is_end[begins], moments_of[begins]
-    until = np.full(len(attempt), 0 if pd.isna(last) else pd.Series([last]).astype("int64")[0])
+    until = np.full(len(attempt), 0 if pd.isna(last) else last.as_unit("us").asm8.astype("int64"))
     goes_on = attempt[1:] == attempt[:-1]
     until[:-1][goes_on] = moments_of[1:][goes_on]
     us = (until - moments_of).astype("float64")

@@ -11,11 +11,15 @@ from __future__ import annotations
 import ctypes
 import shutil
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from playhead.columns import TABLE
+from playhead.errors import RecordingClosed
 from playhead.recording.directory import Directory, sync
 from playhead.recording.pace import remove
 
@@ -30,23 +34,45 @@ _STORAGE = "v1.2.0"  # its FSST lets a question decode the rows it wants; the la
 
 
 class Database:
-    """An in-memory DuckDB for segments to be attached to; any thread has a cursor of its own."""
+    """An in-memory DuckDB for the segments of a recording to be attached to; any thread has a cursor of its own."""
 
-    def __init__(self, temporary: Path | None, threads: int = 2) -> None:
+    def __init__(self, path: Path, temporary: Path | None, threads: int = 2) -> None:
+        self._path, self._is_closed = path, False
         self._lock = threading.Lock()  # DuckDB refuses to be closed while it makes a cursor
         self._connection = duckdb.connect(config={"temp_directory": str(temporary)} if temporary is not None else {})
         for setting in (f"SET threads = {threads}", *_SETTINGS):
             self._connection.execute(setting)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection to it for one thread. Raises duckdb.ConnectionException once it is closed."""
+        """A connection to it for one thread. Raises RecordingClosed once it is closed."""
         with self._lock:
+            if self._is_closed:
+                raise RecordingClosed(str(self._path), RecordingClosed.CLOSED)
             return self._connection.cursor()
 
+    def sql(self, query: str, values: Sequence[Any]) -> duckdb.DuckDBPyRelation:
+        """A question on a cursor of its own: any thread may ask, and none waits for another. Raises RecordingClosed."""
+        cursor = self.cursor()
+        try:
+            return cursor.sql(query, params=values)
+        except duckdb.ConnectionException:
+            if self._is_closed:
+                raise RecordingClosed(str(self._path), RecordingClosed.CLOSED) from None
+            raise
+
     def close(self) -> None:
-        """Close it; cursors that are in use end what they are at."""
+        """Close it, once the calls that are going on have ended."""
         with self._lock:
-            self._connection.close()
+            self._is_closed = True
+            while True:
+                try:
+                    self._connection.close()
+                except duckdb.Error as error:
+                    if "busy" not in str(error):
+                        raise
+                    time.sleep(0.001)
+                else:
+                    return
 
     def abandon(self) -> None:
         """In a forked child: never touch it, not even by a destructor."""

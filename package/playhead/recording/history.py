@@ -213,8 +213,8 @@ class History:
         return table.filter(pc.is_in(keys, asked))
 
     def ask(self, query: str, values: list[Any]) -> duckdb.DuckDBPyRelation:
-        """A question on a cursor of its own: any thread may ask, and none waits for another."""
-        return self._segments.db.cursor().sql(query, params=values)
+        """A question to the segments."""
+        return self._segments.db.sql(query, values)
 
 
 def _ahead(read: Callable[[Piece], pa.Table], parts: Iterator[Piece]) -> Iterator[pa.Table]:

@@ -35,7 +35,7 @@ def write(db: files.Database, table: str, first: int, path: Path) -> None:
     files.unlink(draft)
     try:
         with (
-            contextlib.closing(files.Database(path.parent, threads=1)) as own,  # this thread's, which gives way to others
+            contextlib.closing(files.Database(path, path.parent, threads=1)) as own,  # this thread's, which gives way to others
             contextlib.closing(own.cursor()) as work,
         ):
             work.register("rows", db.cursor().sql(f"SELECT * FROM {table}").to_arrow_reader(_AT_ONCE))

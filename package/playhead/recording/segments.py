@@ -56,7 +56,7 @@ class Segments:
         self.export_epoch = ""
         self._catalogue = Catalogue(path / "segments.json")
         try:
-            self.db = files.Database(path / "tmp" if directory is not None and not self.is_read_only else None)
+            self.db = files.Database(path, path / "tmp" if directory is not None and not self.is_read_only else None)
             self._opening = Opening(self.db, self._segments_folder, self._catalogue, is_read_only=self.is_read_only)
             if directory is not None:
                 self._all = self._opening.all(directory)
