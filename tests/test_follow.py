@@ -313,7 +313,7 @@ def test_an_idle_client_asks_for_nothing(server: Running) -> None:
                 if not queries and not through.requests[asked:]:
                     break
             assert through.requests[asked:] == [] and queries == []
-            assert len(server.recording.read()) == 1 and queries == ["cursor"]  # the counter does count
+            assert len(server.recording.read()) == 1 and queries == ["sql"]  # the counter does count
         finally:
             segments.db = inner
         leave()

@@ -75,7 +75,8 @@ class Database:
                     return
 
     def abandon(self) -> None:
-        """In a forked child: never touch it, not even by a destructor."""
+        """In a forked child: never touch it, not even by a destructor; who held the lock is not there."""
+        self._lock = threading.Lock()
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
 
