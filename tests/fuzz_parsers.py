@@ -117,7 +117,8 @@ def fuzz(name: str, seconds: int) -> None:
         corpus(name, Path(folder))
         for function in _ours():
             atheris.instrument_func(function)
-        atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=4096", "-verbosity=0", "-print_final_stats=1", folder], once)
+        options = [f"-max_total_time={seconds}", "-max_len=4096", "-verbosity=0", "-print_final_stats=1"]
+        atheris.Setup([sys.argv[0], *options, folder], once)
         atheris.Fuzz()
 
 
